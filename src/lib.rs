@@ -1,0 +1,14 @@
+//! A job queue that is one Postgres table and one binary.
+
+mod backoff;
+pub mod handler;
+mod job;
+mod outcome;
+pub mod text;
+
+pub use backoff::{Backoff, Jitter};
+pub use job::{
+    CRASHES_MAX, ClaimId, Job, JobDefaults, JobId, MAX_ATTEMPTS_DEFAULT, PRIORITY_HIGH, PRIORITY_LOW,
+    PRIORITY_NORMAL, TIMEOUT_DEFAULT, WorkerId, parse_priority,
+};
+pub use outcome::{Failure, FailureClass, Outcome, Success, Verdict};

@@ -1,0 +1,3 @@
+//! The `rowcrew` binary.
+
+fn main() {}

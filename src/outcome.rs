@@ -1,0 +1,120 @@
+//! How an attempt can end, as a handler says it.
+
+use std::time::Duration;
+
+/// What a handler answers.
+pub type Outcome = Result<Success, Failure>;
+
+/// An attempt that did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Success {
+    /// The work is done. The result is JSON text, kept with the finished job.
+    Done(Option<String>),
+    /// Not now: run it again after this time, at no cost of an attempt.
+    Snooze(Duration),
+}
+
+/// An attempt that failed, and what shall follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What sort of thing went wrong; a stable word for grouping and statistics.
+    pub class: FailureClass,
+    /// One line for people.
+    pub message: String,
+    /// More to read: a stack, or the tail of the output.
+    pub detail: Option<String>,
+    /// What shall become of the job.
+    pub verdict: Verdict,
+}
+
+/// What shall become of a job whose attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try again after the backoff, while attempts are left.
+    Retry,
+    /// Try again after this time, while attempts are left.
+    RetryAfter(Duration),
+    /// Never try again: the failure is permanent.
+    Bury,
+}
+
+/// The sort of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureClass {
+    /// The handler returned an error of its own.
+    Error,
+    /// The attempt took longer than its timeout.
+    Timeout,
+    /// A command ended with an exit code other than 0.
+    ExitCode,
+    /// A command was ended by a signal.
+    Signal,
+    /// An HTTP reply other than 2xx.
+    Status,
+    /// No HTTP reply: name, connection, TLS, or a broken reply.
+    Network,
+    /// A SQL statement failed.
+    Sql,
+    /// The handler panicked.
+    Panic,
+    /// The handler could not be started at all.
+    Start,
+    /// The worker that ran it was lost.
+    LostWorker,
+    /// The job's `expires_at` has passed.
+    Expired,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+impl FailureClass {
+    /// The word that is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::ExitCode => "exit_code",
+            Self::Signal => "signal",
+            Self::Status => "status",
+            Self::Network => "network",
+            Self::Sql => "sql",
+            Self::Panic => "panic",
+            Self::Start => "start",
+            Self::LostWorker => "lost_worker",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl Failure {
+    /// A transient failure: the job is tried again after its backoff.
+    pub fn retry(class: FailureClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), detail: None, verdict: Verdict::Retry }
+    }
+
+    /// A transient failure that says when to try again.
+    pub fn retry_after(class: FailureClass, message: impl Into<String>, wait: Duration) -> Self {
+        Self { class, message: message.into(), detail: None, verdict: Verdict::RetryAfter(wait) }
+    }
+
+    /// A permanent failure: the job goes to the dead letters at once.
+    pub fn bury(class: FailureClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), detail: None, verdict: Verdict::Bury }
+    }
+
+    /// Adds something longer to read; an empty text is left out.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        self.detail = (!detail.trim().is_empty()).then_some(detail);
+        self
+    }
+}
+
+/// So that `?` in a handler means: try again.
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::retry(FailureClass::Error, crate::text::error_chain(&error))
+    }
+}
