@@ -4,6 +4,7 @@ mod backoff;
 pub mod handler;
 mod job;
 mod outcome;
+pub mod store;
 pub mod text;
 
 pub use backoff::{Backoff, Jitter};
