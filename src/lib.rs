@@ -5,6 +5,7 @@ pub mod config;
 pub mod handler;
 mod job;
 mod outcome;
+pub mod store;
 pub mod text;
 
 pub use backoff::{Backoff, Jitter};
