@@ -1,12 +1,15 @@
 //! A job queue that is one Postgres table and one binary.
 
 mod backoff;
+pub mod cli;
 pub mod config;
 pub mod handler;
 mod job;
+pub mod maintenance;
 mod outcome;
 pub mod store;
 pub mod text;
+pub mod worker;
 
 pub use backoff::{Backoff, Jitter};
 pub use job::{

@@ -1,3 +1,7 @@
 //! The `rowcrew` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rowcrew::cli::main()
+}

@@ -3,6 +3,8 @@
 //! This floor knows no database. A handler gets a [`Context`] and answers with an
 //! [`Outcome`](crate::Outcome); what becomes of the job is decided and written elsewhere.
 
+mod registry;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Job, Outcome};
+
+pub use registry::{Entry, Registry, Runner};
 
 /// What a handler's work is, boxed so that handlers of every sort stand in one registry.
 pub type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;

@@ -1,14 +1,146 @@
-//! Everything that knows Postgres; the floors above speak of jobs, not of rows.
+//! The only floor that knows Postgres: one file for each thing done there.
+//!
+//! Everything that is written about a claimed job is fenced by its claim; several rows are locked in order
+//! of id; no statement stands outside `sql/`.
 
+mod claim;
 mod connect;
+mod crew;
+mod duties;
+mod error;
+mod finish;
+mod migrate;
+mod private;
+mod schema;
+mod session;
+pub mod sql;
+mod sql_run;
 #[cfg(test)]
 mod test_server;
+mod time;
 mod tls;
 mod url;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+
+pub use claim::{ClaimOrder, Claimed, Lane};
 pub use connect::{ConnectError, Connector, ServerConnection, ServerStream};
+pub use crew::{Beat, Observed, Registration, Rescued};
+pub use duties::Kept;
+pub use error::Error;
+pub use finish::{Emptied, Ending, ErrorEntry, Fate};
+pub use migrate::{Migrated, schema_version};
+pub use private::{Notice, Private};
+pub use sql_run::SqlRun;
+pub use time::Moment;
 pub use tls::{TlsError, tls_connector};
 pub use url::{
     APPLICATION_NAME, KEEPALIVES_IDLE, KEEPALIVES_INTERVAL, KEEPALIVES_RETRIES, Roots, ServerUrl, SslMode,
     TCP_USER_TIMEOUT, UrlError,
 };
+
+use sql::Statements;
+
+/// How to reach the database, and how long to wait for it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the hot path goes; may be a transaction-mode pooler.
+    pub url: ServerUrl,
+    /// Where sessions with a memory go: LISTEN, locks, migrations.
+    pub direct_url: ServerUrl,
+    /// The schema all tables are in.
+    pub schema: String,
+    /// Connections of the pool at most.
+    pub pool_size: usize,
+    /// How long a connection may take to come up.
+    pub connect_timeout: Duration,
+    /// How long the server may work on a statement.
+    pub statement_timeout: Duration,
+    /// Whether statements are prepared; not through a transaction-mode pooler.
+    pub prepare: bool,
+}
+
+/// The database, as the rest of the program sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    statements: Arc<Statements>,
+    via: Via,
+}
+
+struct Shared {
+    settings: Settings,
+    direct: Connector,
+    /// For errors: the URL without its password.
+    server: String,
+    /// A little more than the server's own limit, which should strike first.
+    answer_limit: Duration,
+    prepare: bool,
+}
+
+#[derive(Clone)]
+enum Via {
+    Pool(Pool),
+    Private(Arc<tokio_postgres::Client>),
+}
+
+/// Added to the server's time limit before the client gives up on an answer.
+const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+
+impl Store {
+    /// Prepares the pool; connects when it is first used.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let prepare = settings.prepare && !settings.url.pooled();
+        let pool = pool(&settings, prepare)?;
+        let shared = Shared {
+            direct: Connector::new(&settings.direct_url, settings.connect_timeout)?,
+            server: settings.url.redacted(),
+            answer_limit: settings.statement_timeout + ANSWER_MARGIN,
+            prepare,
+            settings,
+        };
+        let statements = Arc::new(Statements::new(&shared.settings.schema));
+        Ok(Self { shared: Arc::new(shared), statements, via: Via::Pool(pool) })
+    }
+
+    /// The same database through a pool of its own, so that others cannot use up its connections.
+    pub fn with_pool_of(&self, size: usize) -> Result<Self, Error> {
+        let settings = Settings { pool_size: size, ..self.shared.settings.clone() };
+        let via = Via::Pool(pool(&settings, self.shared.prepare)?);
+        Ok(Self { via, ..self.clone() })
+    }
+
+    /// The schema all tables are in.
+    pub fn schema(&self) -> &str {
+        &self.shared.settings.schema
+    }
+
+    /// The first half of the advisory locks of this schema's workers.
+    fn lock_class(&self) -> i32 {
+        migrate::lock_key(self.schema()) as i32
+    }
+}
+
+fn pool(settings: &Settings, prepare: bool) -> Result<Pool, Error> {
+    let connector = Connector::new(&settings.url, settings.connect_timeout)?;
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_config(connector.config().clone(), connector.tls(), recycling);
+    let wait = settings.connect_timeout + settings.statement_timeout;
+    let mut builder = Pool::builder(manager)
+        .max_size(settings.pool_size)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(wait))
+        .create_timeout(Some(settings.connect_timeout * 2))
+        .recycle_timeout(Some(settings.connect_timeout));
+    if prepare {
+        let text = session::session_settings(settings.statement_timeout);
+        builder = builder.post_create(Hook::async_fn(move |client, _| {
+            let text = text.clone();
+            Box::pin(async move { client.batch_execute(&text).await.map_err(HookError::Backend) })
+        }));
+    }
+    Ok(builder.build().expect("a runtime is given, and nothing else can be missing"))
+}

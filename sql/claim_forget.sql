@@ -1,0 +1,46 @@
+-- Settles a claim whose answer was lost: gives back what it took, or keeps it from happening later.
+--
+-- If the claim has not committed, an empty row takes its number, and should it still arrive it fails on
+-- the primary key. If it is about to commit, this waits for it and answers no row: ask again.
+--
+-- Params:  $1 worker_id int8, $2 batch int8
+-- Returns: given_back int8
+-- Locks:   the jobs of the claim, in order of id
+-- Plan:    Index Scan using claims_pkey, Index Scan using jobs_pkey
+with lost as (
+    delete from rowcrew.claims c
+    where c.shard = 0 and c.worker_id = $1 and c.batch = $2
+    returning c.claim_id, c.job_ids
+),
+blocked as (
+    insert into rowcrew.claims (worker_id, batch, claim_id, job_ids)
+    select $1, $2, 0, '{}'
+    where not exists (select from lost)
+    on conflict do nothing
+    returning batch
+),
+held as materialized (
+    select mine.id
+    from (
+        select taken.id, l.claim_id
+        from lost l
+        cross join lateral unnest(l.job_ids) as taken (id)
+        order by taken.id
+    ) as ending
+    cross join lateral (
+        select j.id
+        from rowcrew.jobs j
+        where j.shard = 0 and j.id = ending.id and j.claim_id = ending.claim_id and j.state = 'running'
+        limit 1
+        for update
+    ) as mine
+),
+back as (
+    update rowcrew.jobs j
+    set state = 'available', attempts = greatest(j.attempts - 1, 0), claimed_by = null, claim_id = null
+    where j.shard = 0 and j.id = any (array(select h.id from held h))
+    returning j.id
+)
+select count(b.id) as given_back
+from back b
+having exists (select from lost) or exists (select from blocked)

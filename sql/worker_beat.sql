@@ -1,0 +1,17 @@
+-- Shows that a worker lives, and tells it what it must know.
+--
+-- Params:  $1 id int8, $2 running int4, $3 state text, $4 locked bool (both connections hold the lock),
+--          $5 lock_key int8
+-- Returns: cancels int8, clock timestamptz
+-- Locks:   the worker's own row
+-- Plan:    Index Scan using workers_pkey
+update rowcrew.workers w
+set
+    beat = w.beat + 1,
+    beat_at = clock_timestamp(),
+    running = $2,
+    state = $3,
+    lock_key = $5,
+    locked_at = case when $4 then coalesce(w.locked_at, clock_timestamp()) end
+where w.id = $1
+returning w.cancels, clock_timestamp() as clock

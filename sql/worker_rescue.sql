@@ -1,0 +1,85 @@
+-- Takes a lost worker from the crew and gives its jobs back: those it ran at once, at the cost of an attempt and
+-- a crash; a job that ran alone when the worker died for the third time is buried as crashed.
+--
+-- Params:  $1 worker_id int8, $2 beat int8 (as last seen; if it has changed, the worker lives), $3 crashes_max int4
+-- Returns: name text, given_back int8, buried int8
+-- Locks:   the worker's row, then the jobs in order of id
+-- Plan:    Index Scan using workers_pkey, Index Scan using jobs_pkey
+with lost as (
+    delete from rowcrew.workers w
+    where w.id = $1 and w.beat = $2
+    returning w.id, w.name, w.alone_job_id
+),
+batches as (
+    delete from rowcrew.claims c
+    where c.shard = 0 and c.worker_id = (select l.id from lost l)
+    returning c.claim_id, c.job_ids
+),
+held as materialized (
+    select
+        mine.id,
+        mine.id = l.alone_job_id or l.alone_job_id is null as blamed,
+        mine.id = l.alone_job_id and mine.crashes + 1 >= $3 as condemned,
+        jsonb_build_object(
+            'attempt', mine.attempts, 'at', now(), 'worker', l.id, 'class', 'lost_worker',
+            'error', 'its worker was lost: ' || l.name || ', id ' || l.id
+        ) as error
+    from lost l
+    cross join lateral (
+        select taken.id, b.claim_id
+        from batches b
+        cross join lateral unnest(b.job_ids) as taken (id)
+        order by taken.id
+    ) as ending
+    cross join lateral (
+        select j.id, j.attempts, j.crashes
+        from rowcrew.jobs j
+        where j.shard = 0 and j.id = ending.id and j.claim_id = ending.claim_id and j.state = 'running'
+        limit 1
+        for update
+    ) as mine
+),
+back as (
+    update rowcrew.jobs j
+    set
+        state = 'available',
+        crashes = j.crashes + case when h.blamed then 1 else 0 end,
+        last_error = h.error ->> 'error',
+        errors = case when jsonb_array_length(j.errors) >= 100 then (j.errors - 0) || h.error
+            else coalesce(j.errors, '[]') || h.error end,
+        claimed_by = null,
+        claim_id = null
+    from held h
+    where j.shard = 0 and j.id = h.id and not h.condemned and j.id = any (array(select i.id from held i))
+    returning j.id
+),
+removed as (
+    delete from rowcrew.jobs j
+    where j.shard = 0 and j.id = any (array(select h.id from held h where h.condemned))
+    returning
+        j.shard, j.id, j.kind, j.payload, j.queue, j.priority, j.run_at, j.max_attempts, j.backoff, j.timeout,
+        j.expires_at, j.unique_key, j.group_key, j.tags, j.meta, j.attempts, j.crashes, j.retry_at, j.claimed_by,
+        j.claim_id, j.claimed_at, j.progress, j.errors, j.created_at
+),
+buried as (
+    insert into rowcrew.dead_jobs
+        (shard, id, kind, payload, queue, priority, run_at, max_attempts, backoff, timeout, expires_at, unique_key,
+         group_key, tags, meta, attempts, crashes, retry_at, claimed_by, claim_id, claimed_at, progress, created_at,
+         last_error, errors, reason)
+    select
+        r.shard, r.id, r.kind, r.payload, r.queue, r.priority, r.run_at, r.max_attempts, r.backoff, r.timeout,
+        r.expires_at, r.unique_key, r.group_key, r.tags, r.meta, r.attempts, r.crashes + 1, r.retry_at, r.claimed_by,
+        r.claim_id, r.claimed_at, r.progress, r.created_at,
+        h.error ->> 'error', coalesce(r.errors, '[]') || h.error, 'crashed'
+    from removed r
+    join held h on h.id = r.id
+    returning id
+),
+noted as (
+    insert into rowcrew.events (action, target, detail)
+    select 'rescue', 'worker ' || l.id, jsonb_build_object(
+        'name', l.name, 'given_back', (select count(*) from back), 'buried', (select count(*) from buried))
+    from lost l
+)
+select l.name, (select count(*) from back) as given_back, (select count(*) from buried) as buried
+from lost l

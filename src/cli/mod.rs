@@ -1,0 +1,105 @@
+//! The command line: one file a verb. Here configuration becomes settings; nothing below knows of it.
+
+mod completions;
+mod config;
+mod migrate;
+mod output;
+mod settings;
+mod work;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use secrecy::SecretString;
+
+use crate::config::{Config, Overrides, Sources};
+
+/// A job queue that is one Postgres table and one binary.
+///
+/// Any program enqueues by inserting a row: insert into rowcrew.jobs (kind, payload) values ('email.send',
+/// '{"to": "a@example.org"}'). Workers run the handler that the kind names.
+#[derive(Debug, Parser)]
+#[command(name = "rowcrew", version, propagate_version = true, arg_required_else_help = true)]
+struct Args {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Configuration file [default: ./rowcrew.toml, then /etc/rowcrew.toml].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Database URL; also `DATABASE_URL`, or `database_url` in the file.
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<SecretString>,
+    /// Schema of the queue's tables [default: rowcrew].
+    #[arg(long, global = true, value_name = "NAME")]
+    schema: Option<String>,
+    /// What to log, as in "info" or "rowcrew=debug" [default: info].
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// How to log: text or json [default: text].
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make or update the tables; harmless to repeat.
+    Migrate(migrate::Args),
+    /// Run a worker until SIGTERM or Ctrl-C.
+    Work(work::Args),
+    /// Show, check or print an example of the configuration.
+    Config(config::Args),
+    /// Print a script that completes rowcrew's words in your shell.
+    Completions(completions::Args),
+}
+
+/// Runs the command line of this process: 0 done, 1 error, 2 usage or configuration.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args) {
+        Ok(code) => code,
+        Err(error) if error.is::<crate::config::Faults>() => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("rowcrew: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { global, verb } = args;
+    let load = || load(&global, Overrides::default());
+    match verb {
+        Verb::Migrate(args) => in_runtime(migrate::run(args, &load()?)),
+        Verb::Work(args) => in_runtime(work::run(self::load(&global, args.overrides())?)),
+        Verb::Config(args) => config::run(&args, load),
+        Verb::Completions(args) => completions::run(&args),
+    }
+}
+
+/// Reads the configuration, with the flags on top, and begins to log as it says.
+fn load(global: &Global, verb: Overrides) -> anyhow::Result<Config> {
+    let flags = Overrides {
+        database_url: global.database_url.clone(),
+        schema: global.schema.clone(),
+        log_level: global.log_level.clone(),
+        log_format: global.log_format.clone(),
+        ..verb
+    };
+    let config = Config::load(&Sources::of_process(global.config.clone(), flags))?;
+    output::log(&config.log);
+    Ok(config)
+}
+
+fn in_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}

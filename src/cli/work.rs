@@ -1,0 +1,82 @@
+//! `rowcrew work`: runs a worker.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::settings;
+use crate::config::{Config, Overrides};
+use crate::maintenance;
+use crate::store::Store;
+use crate::worker::{self, Stopping};
+
+#[derive(Debug, Default, clap::Args)]
+#[command(
+    after_help = "Example:\n  rowcrew work --config rowcrew.toml --concurrency 50\n\n\
+    SIGTERM or Ctrl-C: takes no more jobs, lets running ones end within worker.drain_ms, gives the rest back\n\
+    and exits. A second one: gives everything back at once."
+)]
+pub(super) struct Args {
+    /// A queue to serve; repeat for more [default: worker.queues, "default"].
+    #[arg(long = "queue", value_name = "NAME")]
+    queues: Vec<String>,
+    /// Jobs at once at most [default: worker.concurrency, 100].
+    #[arg(long, value_name = "N")]
+    concurrency: Option<u64>,
+    /// What the worker is called [default: the host's name].
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Milliseconds that running jobs may take to end at a stop [default: 25000].
+    #[arg(long, value_name = "MS")]
+    drain_ms: Option<u64>,
+}
+
+impl Args {
+    /// The flags, as the configuration takes them.
+    pub(super) fn overrides(self) -> Overrides {
+        Overrides {
+            queues: self.queues,
+            concurrency: self.concurrency,
+            name: self.name,
+            drain_ms: self.drain_ms,
+            ..Overrides::default()
+        }
+    }
+}
+
+pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let registry = settings::registry(&config)?;
+    anyhow::ensure!(
+        registry.iter().next().is_some(),
+        "no handlers: the configuration has no [handlers.KIND] table, so this worker could run nothing. \
+         See `rowcrew config example`"
+    );
+    let store = Store::new(settings::store(&config)?)?;
+    let kept = settings::kept(&config);
+    let (stop, stopping) = watch::channel(Stopping::No);
+    let stopper = tokio::spawn(listen_for_signals(stop)?);
+    store.check_ready().await?;
+    maintenance::prepare(&store, kept).await?;
+    let upkeep = tokio::spawn(maintenance::run(store.clone(), kept));
+    let outcome = worker::run(store, registry, settings::worker(&config), stopping).await;
+    upkeep.abort();
+    stopper.abort();
+    outcome?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first signal drains, the second one stops at once.
+fn listen_for_signals(stop: watch::Sender<Stopping>) -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        for next in [Stopping::Drain, Stopping::Now] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stop.send_replace(next);
+        }
+    })
+}

@@ -1,0 +1,69 @@
+//! Which handler runs which kind, and what jobs of the kind get when their rows do not say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Handler;
+use crate::JobDefaults;
+
+/// How the jobs of a kind are run.
+#[derive(Clone)]
+pub enum Runner {
+    /// By a handler, which knows no database.
+    Handler(Arc<dyn Handler>),
+    /// By this SQL statement, in one transaction with the finish. The payload is `$1`.
+    Sql(Arc<str>),
+}
+
+/// What is registered for a kind.
+#[derive(Clone)]
+pub struct Entry {
+    /// How it is run.
+    pub runner: Runner,
+    /// Attempts, time limit and backoff of its jobs.
+    pub defaults: Arc<JobDefaults>,
+    /// How many of the kind run at once in one process, where that is limited.
+    pub concurrency: Option<usize>,
+}
+
+/// The handlers of one worker.
+#[derive(Clone, Default)]
+pub struct Registry {
+    entries: BTreeMap<Arc<str>, Entry>,
+}
+
+impl Registry {
+    /// Without any handler.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a handler written in Rust, with the usual limits.
+    #[must_use]
+    pub fn with(self, kind: &str, handler: impl Handler) -> Self {
+        let runner = Runner::Handler(Arc::new(handler));
+        self.with_entry(kind, Entry { runner, defaults: Arc::default(), concurrency: None })
+    }
+
+    /// Adds what shall run a kind; the last one added counts.
+    #[must_use]
+    pub fn with_entry(mut self, kind: &str, entry: Entry) -> Self {
+        self.entries.insert(kind.into(), entry);
+        self
+    }
+
+    /// What runs this kind.
+    pub fn get(&self, kind: &str) -> Option<&Entry> {
+        self.entries.get(kind)
+    }
+
+    /// All kinds with their entries, in order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Whether any kind is run by SQL.
+    pub fn has_sql(&self) -> bool {
+        self.entries.values().any(|entry| matches!(entry.runner, Runner::Sql(_)))
+    }
+}

@@ -1,0 +1,134 @@
+//! Takes jobs for a worker.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::Row;
+
+use super::time::{Interval, JsonText, Moment};
+use super::{Error, Store};
+use crate::{Job, WorkerId};
+
+/// Where in the order of jobs a claim begins: one lane is the jobs of one queue and one priority.
+#[derive(Debug, Clone)]
+pub struct Lane {
+    /// The queue.
+    pub queue: Arc<str>,
+    /// The priority.
+    pub priority: i16,
+    /// Rows up to this one are passed over: due moment and id.
+    pub after: (Moment, i64),
+}
+
+/// What to claim.
+#[derive(Debug)]
+pub struct ClaimOrder<'a> {
+    /// Who claims.
+    pub worker_id: WorkerId,
+    /// The worker's own number of this claim; never used before.
+    pub batch: i64,
+    /// The kinds it may take.
+    pub kinds: &'a [Arc<str>],
+    /// The lanes to look at, in order.
+    pub lanes: &'a [Lane],
+    /// The most jobs to take.
+    pub at_most: usize,
+}
+
+/// A job just claimed, with the place it had.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The job.
+    pub job: Job,
+    /// Its place in its lane.
+    pub place: (Moment, i64),
+}
+
+impl Store {
+    /// Claims due jobs, at most as many as ordered; none to take is an empty answer.
+    ///
+    /// They come in no particular order.
+    pub async fn claim(&self, order: &ClaimOrder<'_>) -> Result<Vec<Claimed>, Error> {
+        let queues: Vec<&str> = order.lanes.iter().map(|lane| &*lane.queue).collect();
+        let priorities: Vec<i16> = order.lanes.iter().map(|lane| lane.priority).collect();
+        let after_due_at: Vec<Moment> = order.lanes.iter().map(|lane| lane.after.0).collect();
+        let after_id: Vec<i64> = order.lanes.iter().map(|lane| lane.after.1).collect();
+        let kinds: Vec<&str> = order.kinds.iter().map(|kind| &**kind).collect();
+        let rows = self
+            .query(
+                &self.statements.job_claim,
+                &[
+                    &order.worker_id,
+                    &order.batch,
+                    &kinds,
+                    &(order.at_most as i64),
+                    &queues,
+                    &priorities,
+                    &after_due_at,
+                    &after_id,
+                ],
+            )
+            .await?;
+        let mut names = Names::default();
+        rows.iter().map(|row| claimed(row, &mut names)).collect()
+    }
+
+    /// Settles a claim whose answer was lost, and answers how many jobs it gave back.
+    pub async fn forget_claim(&self, worker_id: WorkerId, batch: i64) -> Result<u64, Error> {
+        loop {
+            let rows = self.query(&self.statements.claim_forget, &[&worker_id, &batch]).await?;
+            if let Some(row) = rows.first() {
+                return Ok(row.get::<_, i64>(0) as u64);
+            }
+        }
+    }
+}
+
+/// Keeps one copy of each kind and queue name in a batch.
+#[derive(Default)]
+struct Names(HashSet<Arc<str>>);
+
+impl Names {
+    fn get(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return known.clone();
+        }
+        let new: Arc<str> = name.into();
+        self.0.insert(new.clone());
+        new
+    }
+}
+
+fn claimed(row: &Row, names: &mut Names) -> Result<Claimed, Error> {
+    let read = |source| Error::Statement { statement: "job_claim", source };
+    let due_at: Moment = row.try_get("due_at").map_err(read)?;
+    let created_at: Moment = row.try_get("created_at").map_err(read)?;
+    let claimed_at: Moment = row.try_get("claimed_at").map_err(read)?;
+    let expires_at: Option<Moment> = row.try_get("expires_at").map_err(read)?;
+    let payload: JsonText<'_> = row.try_get("payload").map_err(read)?;
+    let backoff: Option<JsonText<'_>> = row.try_get("backoff").map_err(read)?;
+    let timeout: Option<Interval> = row.try_get("timeout").map_err(read)?;
+    let traceparent: Option<&str> = row.try_get("traceparent").map_err(read)?;
+    let id = row.try_get("id").map_err(read)?;
+    let job = Job {
+        id,
+        claim_id: row.try_get("claim_id").map_err(read)?,
+        kind: names.get(row.try_get("kind").map_err(read)?),
+        queue: names.get(row.try_get("queue").map_err(read)?),
+        priority: row.try_get("priority").map_err(read)?,
+        payload: payload.0.into(),
+        attempt: row.try_get("attempts").map_err(read)?,
+        crashes: row.try_get("crashes").map_err(read)?,
+        max_attempts: row.try_get("max_attempts").map_err(read)?,
+        backoff: backoff.map(|text| text.0.into()),
+        timeout: timeout.map(|interval| interval.0.max(Duration::from_millis(1))),
+        expires_in: expires_at.map(|moment| moment.since(claimed_at)),
+        age: claimed_at.since(created_at),
+        // A job put in with a past run_at did not wait before it was there.
+        waited: claimed_at.since(due_at.max(created_at)),
+        cancel_requested: row.try_get("cancelled").map_err(read)?,
+        traceparent: traceparent.map(Into::into),
+    };
+    Ok(Claimed { job, place: (due_at, id) })
+}

@@ -1,0 +1,134 @@
+//! The workers among each other: entering, beating, watching, rescuing, leaving.
+
+use super::time::Moment;
+use super::{Error, Store};
+use crate::{CRASHES_MAX, ClaimId, JobId, WorkerId};
+
+/// What a worker says of itself when it enters the crew.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// The host, unless the configuration names it.
+    pub name: String,
+    /// The queues it serves.
+    pub queues: Vec<String>,
+    /// The kinds it has handlers for.
+    pub kinds: Vec<String>,
+    /// How many jobs it runs at once at most.
+    pub concurrency: i32,
+}
+
+/// One worker as the others see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed {
+    /// Who.
+    pub id: WorkerId,
+    /// Its beat count.
+    pub beat: i64,
+    /// Whether the server holds a lock of it.
+    pub locked: bool,
+    /// Whether the lock was taken since the server started, so that its absence proves something.
+    pub provable: bool,
+}
+
+/// What a rescue did.
+#[derive(Debug, Clone)]
+pub struct Rescued {
+    /// The lost worker's name.
+    pub name: String,
+    /// Jobs that are available again.
+    pub given_back: i64,
+    /// Jobs that are dead because they crashed their worker too often.
+    pub buried: i64,
+}
+
+/// What a beat tells the worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Beat {
+    /// Counts up when a running job shall be cancelled.
+    pub cancels: i64,
+    /// The database's clock.
+    pub clock: Moment,
+}
+
+impl Store {
+    /// Enters a worker into the crew; answers its id and the key of its advisory lock.
+    pub async fn register(&self, worker: &Registration) -> Result<(WorkerId, i64), Error> {
+        let pid = std::process::id() as i32;
+        let row = self
+            .query_one(
+                &self.statements.worker_register,
+                &[
+                    &worker.name,
+                    &pid,
+                    &env!("CARGO_PKG_VERSION"),
+                    &worker.queues,
+                    &worker.kinds,
+                    &worker.concurrency,
+                    &self.lock_class(),
+                ],
+            )
+            .await?;
+        Ok((row.get(0), row.get(1)))
+    }
+
+    /// Takes a worker that stops in order from the crew.
+    pub async fn leave(&self, id: WorkerId) -> Result<(), Error> {
+        self.query(&self.statements.worker_leave, &[&id]).await.map(drop)
+    }
+
+    /// Says which job now runs alone, or that none does.
+    pub async fn set_alone(&self, id: WorkerId, job: Option<JobId>) -> Result<(), Error> {
+        self.query(&self.statements.worker_alone, &[&id, &job]).await.map(drop)
+    }
+
+    /// Finds the jobs a worker must stop; `true` marks those whose cancellation was asked for.
+    pub async fn to_stop(&self, held: &[(JobId, ClaimId)]) -> Result<Vec<(JobId, bool)>, Error> {
+        let (ids, claim_ids): (Vec<JobId>, Vec<ClaimId>) = held.iter().copied().unzip();
+        let rows = self.query(&self.statements.jobs_cancelled, &[&ids, &claim_ids]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// Shows that the worker lives; `None` when the others have found it lost and given its jobs back.
+    pub async fn beat(
+        &self,
+        id: WorkerId,
+        running: i32,
+        state: &str,
+        locked: bool,
+        lock_key: i64,
+    ) -> Result<Option<Beat>, Error> {
+        let rows =
+            self.query(&self.statements.worker_beat, &[&id, &running, &state, &locked, &lock_key]).await?;
+        Ok(rows.first().map(|row| Beat { cancels: row.get(0), clock: row.get(1) }))
+    }
+
+    /// Looks at all workers.
+    pub async fn observe(&self) -> Result<Vec<Observed>, Error> {
+        let rows = self.query(&self.statements.workers_observe, &[]).await?;
+        let read = |row: &tokio_postgres::Row| Observed {
+            id: row.get(0),
+            beat: row.get(1),
+            locked: row.get(2),
+            provable: row.get(3),
+        };
+        Ok(rows.iter().map(read).collect())
+    }
+
+    /// Gives back the jobs of a worker that was not seen to beat since; `None` when it was, or when
+    /// somebody else was quicker.
+    pub async fn rescue(&self, lost: Observed) -> Result<Option<Rescued>, Error> {
+        let rows =
+            self.query(&self.statements.worker_rescue, &[&lost.id, &lost.beat, &CRASHES_MAX]).await?;
+        Ok(rows.first().map(|row| Rescued { name: row.get(0), given_back: row.get(1), buried: row.get(2) }))
+    }
+
+    /// Asks that the next insert wakes idle workers.
+    pub async fn arm(&self) -> Result<(), Error> {
+        self.query(&self.statements.wake_arm, &[]).await.map(drop)
+    }
+
+    /// Wakes idle workers.
+    pub async fn ring(&self) -> Result<(), Error> {
+        self.query(&self.statements.wake_ring, &[]).await.map(drop)
+    }
+}

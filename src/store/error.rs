@@ -1,0 +1,141 @@
+//! What can go wrong with the database, said so that a person can act on it.
+
+use tokio_postgres::error::SqlState;
+
+use super::{TlsError, UrlError};
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URL cannot be read.
+    #[error("the database URL is not valid")]
+    Url(#[from] UrlError),
+    /// TLS cannot be set up.
+    #[error("TLS to the database cannot be set up")]
+    Tls(#[from] TlsError),
+    /// No connection.
+    #[error("cannot connect to the database {server}: {}", describe(source))]
+    Connect {
+        /// The URL without its password.
+        server: String,
+        /// What the driver says.
+        source: tokio_postgres::Error,
+    },
+    /// The pool gave no connection.
+    #[error("no connection to the database {server}: {reason}")]
+    Pool {
+        /// The URL without its password.
+        server: String,
+        /// What the pool says.
+        reason: String,
+        /// The driver's error, where there is one.
+        source: Option<tokio_postgres::Error>,
+    },
+    /// A statement failed.
+    #[error("{statement}: {}", describe(source))]
+    Statement {
+        /// The statement's name: the stem of its file.
+        statement: &'static str,
+        /// What the driver says.
+        source: tokio_postgres::Error,
+    },
+    /// A statement was not answered in time; whether it took effect is not known.
+    #[error("{statement}: no answer from the database within {seconds} s")]
+    NoAnswer {
+        /// The statement's name.
+        statement: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The schema is not there.
+    #[error("the database has no rowcrew schema \"{schema}\" yet: run `rowcrew migrate` with the same settings")]
+    NotMigrated {
+        /// The schema.
+        schema: String,
+    },
+    /// The schema is older than this binary.
+    #[error(
+        "schema \"{schema}\" is at version {found}, and this rowcrew needs {needed}: run `rowcrew migrate` with the same settings"
+    )]
+    Outdated {
+        /// The schema.
+        schema: String,
+        /// The version in the database.
+        found: i32,
+        /// The version this binary has.
+        needed: i32,
+    },
+    /// The schema is newer than this binary.
+    #[error("schema \"{schema}\" is at version {found}, newer than this rowcrew knows ({known}): install the newer rowcrew")]
+    Newer {
+        /// The schema.
+        schema: String,
+        /// The version in the database.
+        found: i32,
+        /// The version this binary has.
+        known: i32,
+    },
+    /// The server takes no writes.
+    #[error("the database {server} is a read-only standby: use the primary's URL, or name both hosts and target_session_attrs=read-write")]
+    ReadOnly {
+        /// The URL without its password.
+        server: String,
+    },
+    /// A migration failed.
+    #[error("migration failed: {reason}")]
+    Migration {
+        /// What refinery says.
+        reason: String,
+    },
+    /// A file that shall be enqueued has a fault.
+    #[error("{0}")]
+    Input(String),
+}
+
+impl Error {
+    /// Whether the same call may succeed later, because it is the connection or the server that failed.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } | Self::Statement { source, .. } => is_transient(source),
+            Self::Pool { source, .. } => source.as_ref().is_none_or(is_transient),
+            Self::NoAnswer { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The server's code, where the server answered.
+    pub fn sqlstate(&self) -> Option<&SqlState> {
+        match self {
+            Self::Connect { source, .. } | Self::Statement { source, .. } => source.code(),
+            Self::Pool { source, .. } => source.as_ref()?.code(),
+            _ => None,
+        }
+    }
+}
+
+/// Decides, in this one place, what is worth another try.
+fn is_transient(error: &tokio_postgres::Error) -> bool {
+    let Some(code) = error.code() else {
+        // Without an answer from the server it is the connection.
+        return true;
+    };
+    // 08 connection, 25006 read only, 40 rollback, 53 resources, 55P03 lock, 57 operator (but 57014 is our own time limit), 58 system.
+    let class = &code.code()[..2];
+    matches!(class, "08" | "40" | "53" | "57" | "58" | "XX") || matches!(code.code(), "25006" | "55P03" | "55006")
+}
+
+/// The server's message, detail and hint; the driver's own `Display` is only "db error".
+pub(super) fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => {
+            let mut text = format!("{} (SQLSTATE {})", db.message(), db.code().code());
+            for more in [db.detail(), db.hint()].into_iter().flatten() {
+                text.push_str(". ");
+                text.push_str(more);
+            }
+            text
+        }
+        None => crate::text::error_chain(error),
+    }
+}

@@ -1,0 +1,113 @@
+//! Connections that remember: LISTEN, session locks, migrations. They go to `direct_url`, past any pooler.
+
+use std::sync::Arc;
+
+use futures_util::future::poll_fn;
+use tokio::sync::mpsc;
+use tokio_postgres::{AsyncMessage, Client};
+
+use super::connect::{ConnectError, ServerConnection};
+use super::session::session_settings;
+use super::{Error, Store, Via};
+
+/// The one channel; each notice names the schema it is for.
+const CHANNEL: &str = "rowcrew_jobs";
+
+/// What a listening connection hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// There may be jobs to claim.
+    Wake,
+    /// A running job shall be cancelled.
+    Cancel,
+}
+
+/// One connection of one's own.
+pub struct Private {
+    /// The database through this connection.
+    pub store: Store,
+    client: Arc<Client>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+impl Store {
+    /// Opens a private connection, driven by a task on the caller's runtime.
+    pub async fn open_private(&self) -> Result<Private, Error> {
+        let server = self.shared.settings.direct_url.redacted();
+        let (client, connection) = self.shared.direct.connect().await.map_err(|error| match error {
+            ConnectError::Postgres(source) => Error::Connect { server: server.clone(), source },
+            other => Error::Pool { server: server.clone(), reason: other.to_string(), source: None },
+        })?;
+        let (heard, notices) = mpsc::unbounded_channel();
+        tokio::spawn(drive(connection, heard, self.schema().to_owned()));
+        let client = Arc::new(client);
+        let store = Self { via: Via::Private(client.clone()), ..self.clone() };
+        let private = Private { store, client, notices };
+        private.run("session_settings", &session_settings(self.shared.settings.statement_timeout)).await?;
+        Ok(private)
+    }
+}
+
+impl Private {
+    /// Hears notices from now on.
+    pub async fn listen(&self) -> Result<(), Error> {
+        self.run("listen", &format!("listen {CHANNEL}")).await
+    }
+
+    /// Holds a shared advisory lock as long as the connection lives; the server frees it when it ends.
+    pub async fn hold_lock(&self, key: i64) -> Result<(), Error> {
+        self.run("hold_lock", &format!("select pg_advisory_lock_shared({key})")).await
+    }
+
+    /// Waits for the next notice; `None` when the connection has ended.
+    pub async fn next_notice(&mut self) -> Option<Notice> {
+        self.notices.recv().await
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// The driver's client, for migrations and for handlers' own SQL.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Takes the connection apart; it lives as long as the client.
+    pub(super) fn into_client(self) -> Client {
+        drop(self.store);
+        Arc::into_inner(self.client).expect("nobody else holds the client of a private connection")
+    }
+
+    /// Sends commands that take no parameters and answer nothing.
+    pub(super) async fn run(&self, statement: &'static str, text: &str) -> Result<(), Error> {
+        let limit = self.store.shared.answer_limit;
+        match tokio::time::timeout(limit, self.client.batch_execute(text)).await {
+            Ok(outcome) => outcome.map_err(|source| Error::Statement { statement, source }),
+            Err(_) => Err(Error::NoAnswer { statement, seconds: limit.as_secs() }),
+        }
+    }
+}
+
+/// Moves the connection's bytes until it ends, and passes on what is said to this schema.
+async fn drive(mut connection: ServerConnection, heard: mpsc::UnboundedSender<Notice>, schema: String) {
+    while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
+        match message {
+            Ok(AsyncMessage::Notification(note)) if note.channel() == CHANNEL => {
+                let notice = match note.payload().split_once(' ') {
+                    Some(("wake", to)) if to == schema => Notice::Wake,
+                    Some(("cancel", to)) if to == schema => Notice::Cancel,
+                    _ => continue,
+                };
+                // Nobody listening any more is no reason to stop driving.
+                let _ = heard.send(notice);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(error = %crate::text::error_chain(&error), "a private connection to the database ended");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Runs the statement of a SQL handler in one transaction with the finish: its effect is exactly once.
+
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use tokio_postgres::types::{Json, ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+use super::{Store, error};
+use crate::{Failure, FailureClass, Job, WorkerId};
+
+/// What became of it.
+#[derive(Debug)]
+pub enum SqlRun {
+    /// Effect and finish are committed.
+    Committed,
+    /// The claim did not hold any more; nothing happened.
+    ClaimLost,
+    /// Nothing happened, and why.
+    Failed(Failure),
+}
+
+impl Store {
+    /// Runs `statement` with the job's payload as `$1`, finishes the job, and commits both or neither.
+    ///
+    /// When the answer to the commit is lost this says failed; the fence settles it: if the commit did
+    /// happen, nobody finds the claim any more.
+    pub async fn run_sql(
+        &self,
+        worker_id: WorkerId,
+        statement: &str,
+        job: &Job,
+        limit: Duration,
+        keep_finished: bool,
+    ) -> SqlRun {
+        let mut lent = match self.lend().await {
+            Ok(lent) => lent,
+            Err(error) => return SqlRun::Failed(Failure::retry(FailureClass::Sql, error.to_string())),
+        };
+        let work = self.transaction(lent.client(), worker_id, statement, job, limit, keep_finished);
+        let outcome = tokio::time::timeout(limit + self.shared.settings.connect_timeout, work).await;
+        match outcome {
+            Ok(Ok(run)) => {
+                lent.settled = true;
+                run
+            }
+            Ok(Err(source)) => {
+                // A failed transaction is over only when the server says so.
+                lent.settled = lent.client().batch_execute("rollback").await.is_ok();
+                SqlRun::Failed(failure(&source))
+            }
+            Err(_) => SqlRun::Failed(Failure::retry(
+                FailureClass::Timeout,
+                format!("no answer from the database within {limit:?}"),
+            )),
+        }
+    }
+
+    async fn transaction(
+        &self,
+        client: &Client,
+        worker_id: WorkerId,
+        statement: &str,
+        job: &Job,
+        limit: Duration,
+        keep_finished: bool,
+    ) -> Result<SqlRun, tokio_postgres::Error> {
+        let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
+        // The handler's statement sees the role's own search_path, not ours.
+        client
+            .batch_execute(&format!(
+                "begin; set local search_path to default; set local statement_timeout = {limit_ms}"
+            ))
+            .await?;
+        let payload: &RawValue = serde_json::from_str(&job.payload).unwrap_or(RawValue::NULL);
+        let result = effect(client, statement, payload).await?;
+        client.batch_execute("set local search_path = pg_catalog; set local statement_timeout = 0").await?;
+        let finish = &self.statements.job_finish;
+        let (ids, claims, batches) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
+        let (states, results) = (vec!["completed"], vec![Some(result)]);
+        let finished = client
+            .query_typed(
+                &finish.text,
+                &[
+                    (&ids, Type::INT8_ARRAY),
+                    (&claims, Type::INT8_ARRAY),
+                    (&states, Type::TEXT_ARRAY),
+                    (&results, Type::TEXT_ARRAY),
+                    (&keep_finished, Type::BOOL),
+                    (&worker_id, Type::INT8),
+                    (&batches, Type::INT8_ARRAY),
+                ],
+            )
+            .await?;
+        if finished.is_empty() {
+            client.batch_execute("rollback").await?;
+            return Ok(SqlRun::ClaimLost);
+        }
+        client.batch_execute("commit").await?;
+        Ok(SqlRun::Committed)
+    }
+}
+
+/// Runs the handler's statement; answers `{"rows": n, "first": {..}}` as JSON text.
+async fn effect(client: &Client, statement: &str, payload: &RawValue) -> Result<String, tokio_postgres::Error> {
+    let payload = Json(payload);
+    let all: [(&(dyn ToSql + Sync), Type); 1] = [(&payload, Type::JSONB)];
+    // A statement that does not want the payload must not be given it.
+    let params = if statement.contains("$1") { &all[..] } else { &[] };
+    let stream = client.query_typed_raw(statement, params.iter().map(|(p, t)| (*p, t.clone()))).await?;
+    let mut stream = std::pin::pin!(stream);
+    let mut first = None;
+    let mut rows = 0_u64;
+    while let Some(row) = stream.try_next().await? {
+        rows += 1;
+        first.get_or_insert_with(|| object_of(&row));
+    }
+    let rows = stream.rows_affected().unwrap_or(rows);
+    Ok(json!({ "rows": rows, "first": first }).to_string())
+}
+
+/// A row as JSON: the types that have a JSON of their own; null for others.
+fn object_of(row: &Row) -> Value {
+    let value = |at: usize| -> Value {
+        match *row.columns()[at].type_() {
+            Type::BOOL => json!(row.try_get::<_, Option<bool>>(at).ok()),
+            Type::INT2 => json!(row.try_get::<_, Option<i16>>(at).ok()),
+            Type::INT4 => json!(row.try_get::<_, Option<i32>>(at).ok()),
+            Type::INT8 => json!(row.try_get::<_, Option<i64>>(at).ok()),
+            Type::FLOAT8 => json!(row.try_get::<_, Option<f64>>(at).ok()),
+            Type::JSON | Type::JSONB => row.try_get::<_, Option<Value>>(at).ok().flatten().unwrap_or_default(),
+            Type::TEXT | Type::VARCHAR | Type::NAME => json!(row.try_get::<_, Option<String>>(at).ok()),
+            _ => Value::Null,
+        }
+    };
+    let fields = row.columns().iter().enumerate().map(|(at, column)| (column.name().to_owned(), value(at)));
+    Value::Object(fields.collect::<Map<_, _>>())
+}
+
+/// SQLSTATE classes 22 (data), 23 (constraint) and 42 (the statement itself) come out the same every time.
+fn failure(source: &tokio_postgres::Error) -> Failure {
+    let message = error::describe(source);
+    let permanent = source.code().is_some_and(|code| matches!(&code.code()[..2], "22" | "23" | "42"));
+    match source.code().map(tokio_postgres::error::SqlState::code) {
+        Some("57014") => Failure::retry(FailureClass::Timeout, message),
+        _ if permanent => Failure::bury(FailureClass::Sql, message),
+        _ => Failure::retry(FailureClass::Sql, message),
+    }
+}

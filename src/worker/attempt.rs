@@ -1,0 +1,167 @@
+//! Runs one attempt of one job: its handler, its deadline, and whatever stops it from outside.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+
+use super::held::{StopReason, Ticket};
+use super::tally::Attempt;
+use super::verdict::{entry, fate_of};
+use super::{Ended, Shared};
+use crate::handler::{Context, Entry, Runner};
+use crate::store::{Ending, Fate, SqlRun};
+use crate::{Failure, FailureClass, Job, Outcome};
+
+/// How long a handler that was told to stop may take before its work is dropped.
+/// Shorter than the second that a shutdown may take beyond the drain time.
+const STOP_GRACE: Duration = Duration::from_millis(400);
+
+/// How an attempt came to its end.
+enum End {
+    /// The handler answered.
+    Answered(Outcome),
+    /// The finish is already committed.
+    Written(Fate),
+    /// It was stopped from outside before the handler answered.
+    Stopped(StopReason),
+}
+
+/// Runs the attempt and says how the job ends.
+pub(super) async fn run(shared: &Shared, entry: &Entry, ticket: Ticket) -> Ended {
+    let began = Instant::now();
+    let end = match refusal(&ticket) {
+        Some(end) => end,
+        None => attempt(shared, entry, &ticket).await,
+    };
+    let job = &ticket.job;
+    let stopped = ticket.stop.reason();
+    let (fate, written) = match end {
+        End::Written(fate) => (fate, true),
+        End::Stopped(StopReason::Cancelled) => (Fate::Cancelled, false),
+        End::Stopped(_) => (Fate::Released, false),
+        // Told to stop, it failed: that is the stop's doing, not the job's.
+        End::Answered(Err(_)) if stopped == Some(StopReason::Cancelled) => (Fate::Cancelled, false),
+        End::Answered(Err(_)) if stopped.is_some() => (Fate::Released, false),
+        End::Answered(outcome) => (fate(shared, entry, job, outcome), false),
+    };
+    Ended {
+        ending: Ending { id: job.id, claim_id: job.claim_id, fate },
+        written,
+        batch: ticket.batch,
+        attempt: Some(Attempt {
+            queue: job.queue.clone(),
+            kind: job.kind.clone(),
+            waited: job.waited,
+            ran: began.elapsed(),
+        }),
+    }
+}
+
+/// Reasons not to begin at all.
+fn refusal(ticket: &Ticket) -> Option<End> {
+    if let Some(reason) = ticket.stop.reason() {
+        return Some(End::Stopped(reason));
+    }
+    if ticket.job.cancel_requested {
+        return Some(End::Stopped(StopReason::Cancelled));
+    }
+    (ticket.job.expires_in == Some(Duration::ZERO)).then(|| End::Answered(Err(expired())))
+}
+
+fn expired() -> Failure {
+    Failure::bury(FailureClass::Expired, "expires_at passed before it was done")
+}
+
+fn fate(shared: &Shared, entry: &Entry, job: &Job, outcome: Outcome) -> Fate {
+    if let Err(failure) = &outcome {
+        tracing::info!(
+            job.id, job.kind = &*job.kind, attempt = job.attempt, class = failure.class.as_str(),
+            error = %crate::text::truncated(&failure.message, 500), "an attempt failed"
+        );
+    }
+    fate_of(outcome, job, &entry.defaults, shared.worker_id(), fastrand::f64())
+}
+
+async fn attempt(shared: &Shared, entry: &Entry, ticket: &Ticket) -> End {
+    let job = &ticket.job;
+    let limit = job.timeout.unwrap_or(entry.defaults.timeout);
+    let (limit, at_limit) = match job.expires_in {
+        Some(left) if left < limit => (left, FailureClass::Expired),
+        _ => (limit, FailureClass::Timeout),
+    };
+    let work = work(shared, entry, ticket, limit);
+    tokio::pin!(work);
+    let stop = ticket.stop.token();
+    tokio::select! {
+        biased;
+        end = &mut work => end,
+        () = stop.cancelled() => match tokio::time::timeout(STOP_GRACE, &mut work).await {
+            Ok(end) => end,
+            Err(_) => End::Stopped(ticket.stop.reason().unwrap_or(StopReason::Shutdown)),
+        },
+        () = tokio::time::sleep(limit) => End::Answered(Err(match at_limit {
+            FailureClass::Expired => expired(),
+            _ => Failure::retry(FailureClass::Timeout, format!("timed out after {limit:?}")),
+        })),
+    }
+}
+
+/// The handler's work; a panic in it is an answer too.
+async fn work(shared: &Shared, entry: &Entry, ticket: &Ticket, limit: Duration) -> End {
+    let job = &ticket.job;
+    match &entry.runner {
+        Runner::Handler(handler) => {
+            let context = Context {
+                job: job.clone(),
+                deadline: Instant::now() + limit,
+                cancelled: ticket.stop.token().clone(),
+            };
+            let handler = Arc::clone(handler);
+            let run = async move { handler.run(context).await };
+            match AssertUnwindSafe(run).catch_unwind().await {
+                Ok(outcome) => End::Answered(outcome),
+                Err(panic) => End::Answered(Err(panicked(&*panic))),
+            }
+        }
+        Runner::Sql(statement) => {
+            match shared.sql_store().run_sql(shared.worker_id(), statement, job, limit, shared.settings.keep_finished).await {
+                SqlRun::Committed => End::Written(Fate::Completed(None)),
+                SqlRun::ClaimLost => End::Stopped(StopReason::ClaimLost),
+                SqlRun::Failed(failure) => End::Answered(Err(failure)),
+            }
+        }
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    Failure::retry(FailureClass::Panic, format!("the handler panicked: {text}"))
+}
+
+/// A job given back as it was, not begun.
+pub(super) fn given_back(ticket: &Ticket) -> Ended {
+    let fate = match ticket.stop.reason() {
+        Some(StopReason::Cancelled) => Fate::Cancelled,
+        _ => Fate::Released,
+    };
+    let ending = Ending { id: ticket.job.id, claim_id: ticket.job.claim_id, fate };
+    Ended { ending, written: false, batch: ticket.batch, attempt: None }
+}
+
+/// A job whose kind has no handler here after all; it cannot be claimed, so this is a fault of ours.
+pub(super) fn unknown_kind(shared: &Shared, ticket: &Ticket) -> Ended {
+    let failure = Failure::retry(FailureClass::Start, format!("this worker has no handler for kind {}", ticket.job.kind));
+    let error = entry(&failure, &ticket.job, shared.worker_id());
+    let ending = Ending {
+        id: ticket.job.id,
+        claim_id: ticket.job.claim_id,
+        fate: Fate::Retry { wait_ms: 1_000, error },
+    };
+    Ended { ending, written: false, batch: ticket.batch, attempt: None }
+}

@@ -1,0 +1,121 @@
+//! The jobs this process holds, begun or not, and the means to stop each of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{ClaimId, Job, JobId};
+
+/// Why a job is stopped from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StopReason {
+    /// Somebody cancelled it.
+    Cancelled,
+    /// The worker shuts down.
+    Shutdown,
+    /// The worker may not be sure of its claim any more.
+    ClaimLost,
+}
+
+/// Stops one job; the first reason counts.
+#[derive(Default, Debug)]
+pub(super) struct Stop {
+    token: CancellationToken,
+    reason: OnceLock<StopReason>,
+}
+
+impl Stop {
+    pub(super) fn set(&self, reason: StopReason) {
+        let _ = self.reason.set(reason);
+        self.token.cancel();
+    }
+
+    pub(super) fn reason(&self) -> Option<StopReason> {
+        self.reason.get().copied()
+    }
+
+    pub(super) fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+}
+
+/// A claimed job on its way through the process.
+pub(super) struct Ticket {
+    pub(super) job: Arc<Job>,
+    /// The worker's own number of the claim it came with.
+    pub(super) batch: i64,
+    pub(super) stop: Arc<Stop>,
+}
+
+/// All tickets given out and not yet given back.
+#[derive(Default)]
+pub(super) struct Held {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    jobs: HashMap<JobId, (ClaimId, Arc<Stop>)>,
+    /// Jobs left of each claim.
+    batches: HashMap<i64, usize>,
+}
+
+impl Held {
+    /// Notes the jobs of one claim and makes their tickets.
+    pub(super) fn take_in(&self, batch: i64, jobs: Vec<Job>) -> Vec<Ticket> {
+        let mut inner = self.lock();
+        inner.batches.insert(batch, jobs.len());
+        jobs.into_iter()
+            .map(|job| {
+                let stop = Arc::new(Stop::default());
+                inner.jobs.insert(job.id, (job.claim_id, stop.clone()));
+                Ticket { job: Arc::new(job), batch, stop }
+            })
+            .collect()
+    }
+
+    /// Strikes out jobs whose end is about to be written; answers the claims of which nothing is left.
+    pub(super) fn strike(&self, ended: impl Iterator<Item = (JobId, ClaimId, i64)>) -> Vec<i64> {
+        let mut inner = self.lock();
+        let mut emptied = Vec::new();
+        for (id, claim_id, batch) in ended {
+            // The same job may be here again under a later claim.
+            if inner.jobs.get(&id).is_some_and(|(claim, _)| *claim == claim_id) {
+                inner.jobs.remove(&id);
+            }
+            if let Some(left) = inner.batches.get_mut(&batch) {
+                *left -= 1;
+                if *left == 0 {
+                    inner.batches.remove(&batch);
+                    emptied.push(batch);
+                }
+            }
+        }
+        emptied
+    }
+
+    /// Which jobs are held under which claims.
+    pub(super) fn claims(&self) -> Vec<(JobId, ClaimId)> {
+        self.lock().jobs.iter().map(|(id, (claim_id, _))| (*id, *claim_id)).collect()
+    }
+
+    /// Stops one job, if it is held.
+    pub(super) fn stop(&self, id: JobId, reason: StopReason) {
+        if let Some((_, stop)) = self.lock().jobs.get(&id) {
+            stop.set(reason);
+        }
+    }
+
+    /// Stops all of them.
+    pub(super) fn stop_all(&self, reason: StopReason) {
+        for (_, stop) in self.lock().jobs.values() {
+            stop.set(reason);
+        }
+    }
+
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,348 @@
+//! Shows that this worker lives, watches the others, and hears what is said to the crew.
+//!
+//! On an OS thread of its own with connections of its own, so that no handler can starve it. A worker is
+//! lost when two signs agree: the server has freed the lock that both of its connections held, in two looks
+//! in a row; or its beat has not changed for long. Beats are compared with each other as they are seen and
+//! timed by the watcher's own clock, so that no clock that is set can make a live worker look lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::held::StopReason;
+use super::{Shared, Stopping};
+use crate::WorkerId;
+use crate::store::{Beat, Error, Notice, Observed, Private, Registration};
+
+/// Between two beats.
+const BEAT_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks at the others' locks. Two looks find a killed worker within about a second.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Without a beat that went through for so long, this worker stops its jobs: before anyone may take over.
+const SELF_STOP: Duration = Duration::from_secs(6);
+/// A beat unchanged for so long, with the lock gone: lost.
+const SILENT_UNLOCKED: Duration = Duration::from_secs(10);
+/// A beat unchanged for so long, with the lock held (stopped, or cut off): lost.
+const SILENT_LOCKED: Duration = Duration::from_secs(15);
+/// Pause before the next try to connect; shorter than a beat, and spread.
+const RECONNECT_EVERY: Duration = Duration::from_millis(300);
+/// Without being heard for so long the listener is sent a notice of its own.
+const LISTENER_CHECK: Duration = Duration::from_secs(5);
+
+/// What the worker hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// There may be jobs.
+    Wake,
+    /// Jobs that are held and not begun must be given up.
+    ClaimsLost,
+}
+
+/// The running thread.
+pub(super) struct Alive {
+    end: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Alive {
+    /// Stops the beat; the caller takes the worker from the crew.
+    pub(super) fn end(self) {
+        let _ = self.end.send(());
+        // The thread only drops two connections; it is not waited for if it hangs on one.
+        drop(self.thread);
+    }
+}
+
+/// Starts the thread.
+pub(super) fn start(
+    shared: Arc<Shared>,
+    registration: Registration,
+    lock_key: i64,
+    signals: mpsc::UnboundedSender<Signal>,
+    stopping: watch::Receiver<Stopping>,
+) -> Alive {
+    let (end, ended) = oneshot::channel();
+    let body = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let Ok(runtime) = runtime else {
+            tracing::error!("no runtime for the liveness thread");
+            return;
+        };
+        let mut life = Life {
+            shared,
+            registration,
+            lock_key,
+            signals,
+            stopping,
+            beater: None,
+            listener: None,
+            beaten_at: Instant::now(),
+            stopped_itself: false,
+            cancels: 0,
+            seen: HashMap::new(),
+        };
+        runtime.block_on(async {
+            tokio::select! {
+                _ = ended => {}
+                () = life.go_on() => {}
+            }
+        });
+        runtime.shutdown_background();
+    };
+    let thread = std::thread::Builder::new().name("liveness".to_owned()).spawn(body).expect("a thread can be started");
+    Alive { end, thread }
+}
+
+struct Life {
+    shared: Arc<Shared>,
+    registration: Registration,
+    lock_key: i64,
+    signals: mpsc::UnboundedSender<Signal>,
+    stopping: watch::Receiver<Stopping>,
+    /// Beats, watches and rescues.
+    beater: Option<Private>,
+    /// Hears notices.
+    listener: Option<Private>,
+    /// When the last beat that went through was sent.
+    beaten_at: Instant,
+    stopped_itself: bool,
+    cancels: i64,
+    seen: HashMap<WorkerId, Seen>,
+}
+
+/// What is remembered of another worker.
+struct Seen {
+    beat: i64,
+    changed_at: Instant,
+    /// Looks in a row without its lock.
+    unlocked: u32,
+}
+
+impl Life {
+    async fn go_on(&mut self) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut next_beat = Instant::now();
+        let mut next_check = Instant::now() + LISTENER_CHECK;
+        loop {
+            tokio::select! {
+                _ = looks.tick() => {}
+                notice = hear(&mut self.listener) => {
+                    next_check = Instant::now() + LISTENER_CHECK;
+                    self.heard(notice).await;
+                    continue;
+                }
+            }
+            self.connect().await;
+            if Instant::now() >= next_beat {
+                next_beat = Instant::now() + BEAT_EVERY;
+                self.beat().await;
+            }
+            self.stop_if_silent();
+            self.watch().await;
+            if Instant::now() >= next_check {
+                next_check = Instant::now() + LISTENER_CHECK;
+                self.check_listener().await;
+            }
+        }
+    }
+
+    /// Opens what is closed; each connection holds the lock from its first moment.
+    async fn connect(&mut self) {
+        for listens in [false, true] {
+            let place = if listens { &mut self.listener } else { &mut self.beater };
+            if place.as_ref().is_some_and(|private| !private.is_closed()) {
+                continue;
+            }
+            *place = None;
+            match tokio::time::timeout(RECONNECT_EVERY * 10, open(&self.shared, self.lock_key, listens)).await {
+                Ok(Ok(private)) => {
+                    *place = Some(private);
+                    if listens {
+                        // What was said meanwhile was not heard.
+                        let _ = self.signals.send(Signal::Wake);
+                        self.stop_cancelled().await;
+                    }
+                }
+                Ok(Err(error)) => {
+                    self.shared.database_failed(&error);
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    async fn beat(&mut self) {
+        let Some(beater) = &self.beater else { return };
+        let sent_at = Instant::now();
+        let running = self.shared.running.load(Ordering::Relaxed) as i32;
+        let state = if *self.stopping.borrow() == Stopping::No { "running" } else { "draining" };
+        let id = self.shared.worker_id();
+        let locked = self.listener.is_some();
+        let beat = beater.store.beat(id, running, state, locked, self.lock_key);
+        match tokio::time::timeout(BEAT_EVERY, beat).await {
+            Ok(Ok(Some(beat))) => self.beaten(sent_at, beat).await,
+            Ok(Ok(None)) => self.enter_again().await,
+            Ok(Err(error)) => self.beat_failed(Some(&error)),
+            Err(_) => self.beat_failed(None),
+        }
+    }
+
+    fn beat_failed(&mut self, error: Option<&Error>) {
+        if let Some(error) = error {
+            self.shared.database_failed(error);
+        }
+        self.beater = None;
+    }
+
+    async fn beaten(&mut self, sent_at: Instant, beat: Beat) {
+        self.beaten_at = sent_at;
+        self.shared.tally.set_clock(beat.clock);
+        self.shared.database_works();
+        if std::mem::take(&mut self.stopped_itself) {
+            tracing::info!("the database hears this worker again");
+        }
+        if std::mem::replace(&mut self.cancels, beat.cancels) != beat.cancels {
+            self.stop_cancelled().await;
+        }
+    }
+
+    /// The others have given this worker's jobs away: stop them, and begin again under a new id.
+    async fn enter_again(&mut self) {
+        tracing::warn!(worker.id = self.shared.worker_id(), "this worker was taken for lost; its jobs are given up");
+        self.give_up_claims();
+        let Some(beater) = &self.beater else { return };
+        match beater.store.register(&self.registration).await {
+            Ok((id, lock_key)) => {
+                self.shared.worker_id.store(id, Ordering::Relaxed);
+                self.lock_key = lock_key;
+                self.cancels = 0;
+                self.beaten_at = Instant::now();
+                tracing::info!(worker.id = id, "worker started again");
+                // The new lock is taken with new connections.
+                self.beater = None;
+                self.listener = None;
+            }
+            Err(error) => self.beat_failed(Some(&error)),
+        }
+    }
+
+    /// Before anyone may take over: a worker that cannot be sure to be seen stops its jobs itself.
+    fn stop_if_silent(&mut self) {
+        if !self.stopped_itself && self.beaten_at.elapsed() > SELF_STOP {
+            self.stopped_itself = true;
+            tracing::error!("no beat reached the database for {} s; this worker stops its jobs", SELF_STOP.as_secs());
+            self.give_up_claims();
+        }
+    }
+
+    fn give_up_claims(&self) {
+        self.shared.stop_everything(StopReason::ClaimLost);
+        let _ = self.signals.send(Signal::ClaimsLost);
+    }
+
+    async fn heard(&mut self, notice: Option<Notice>) {
+        match notice {
+            Some(Notice::Wake) => {
+                let _ = self.signals.send(Signal::Wake);
+            }
+            Some(Notice::Cancel) => self.stop_cancelled().await,
+            None => self.listener = None,
+        }
+    }
+
+    /// Stops those of our jobs that were cancelled, buried or taken.
+    async fn stop_cancelled(&mut self) {
+        let held = self.shared.held.claims();
+        let Some(beater) = self.beater.as_ref().filter(|_| !held.is_empty()) else { return };
+        match beater.store.to_stop(&held).await {
+            Ok(jobs) => {
+                for (id, cancelled) in jobs {
+                    let reason = if cancelled { StopReason::Cancelled } else { StopReason::ClaimLost };
+                    self.shared.held.stop(id, reason);
+                }
+                self.shared.changed.notify_one();
+            }
+            Err(error) => self.beat_failed(Some(&error)),
+        }
+    }
+
+    /// A listener that hears nothing may be deaf: it is asked whether it still answers.
+    async fn check_listener(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        match tokio::time::timeout(BEAT_EVERY, listener.listen()).await {
+            Ok(Ok(())) => {}
+            _ => self.listener = None,
+        }
+    }
+
+    /// Looks at the others and rescues the lost.
+    async fn watch(&mut self) {
+        let Some(beater) = &self.beater else {
+            // What was not seen proves nothing: everybody gets the full time again.
+            self.seen.clear();
+            return;
+        };
+        let observed = match tokio::time::timeout(BEAT_EVERY, beater.store.observe()).await {
+            Ok(Ok(observed)) => observed,
+            Ok(Err(error)) => return self.beat_failed(Some(&error)),
+            Err(_) => return self.beat_failed(None),
+        };
+        let own = self.shared.worker_id();
+        let lost: Vec<Observed> = observed.iter().copied().filter(|one| one.id != own && self.is_lost(*one)).collect();
+        self.seen.retain(|id, _| observed.iter().any(|one| one.id == *id));
+        for one in lost {
+            self.rescue(one).await;
+        }
+    }
+
+    fn is_lost(&mut self, one: Observed) -> bool {
+        let now = Instant::now();
+        let seen = self.seen.entry(one.id).or_insert(Seen { beat: one.beat, changed_at: now, unlocked: 0 });
+        if seen.beat != one.beat {
+            seen.beat = one.beat;
+            seen.changed_at = now;
+        }
+        seen.unlocked = if one.locked || !one.provable { 0 } else { seen.unlocked + 1 };
+        let silent = now - seen.changed_at;
+        seen.unlocked >= 2 || silent > if one.locked { SILENT_LOCKED } else { SILENT_UNLOCKED }
+    }
+
+    async fn rescue(&mut self, lost: Observed) {
+        let Some(beater) = &self.beater else { return };
+        match beater.store.rescue(lost).await {
+            Ok(Some(rescued)) => {
+                tracing::warn!(
+                    worker.id = lost.id, worker.name = rescued.name, given_back = rescued.given_back,
+                    buried = rescued.buried, "a worker was lost; its jobs are given back"
+                );
+                let _ = beater.store.ring().await;
+                let _ = self.signals.send(Signal::Wake);
+            }
+            // It lives, or somebody was quicker.
+            Ok(None) => {}
+            Err(error) => self.beat_failed(Some(&error)),
+        }
+    }
+}
+
+async fn open(shared: &Shared, lock_key: i64, listens: bool) -> Result<Private, Error> {
+    let private = shared.store.open_private().await?;
+    private.hold_lock(lock_key).await?;
+    if listens {
+        private.listen().await?;
+    }
+    Ok(private)
+}
+
+async fn hear(listener: &mut Option<Private>) -> Option<Notice> {
+    match listener {
+        Some(listener) => listener.next_notice().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,118 @@
+//! How many jobs to hold in advance, and how long to pause when there are none.
+
+use std::time::{Duration, Instant};
+
+/// Jobs held in advance are those that will begin within this time: long enough to bridge a claim's round
+/// trip, short enough that a neighbour with free hands is not kept waiting for them.
+const AHEAD: Duration = Duration::from_millis(50);
+/// The most jobs held in advance, however short they are.
+const AHEAD_MAX: usize = 2_000;
+/// Over how long the rate of starts is measured.
+const WINDOW: Duration = Duration::from_millis(50);
+/// The first pause after a look that found nothing; each further one doubles.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+
+/// Measures how fast jobs begin.
+pub(super) struct Pace {
+    window_began: Instant,
+    starts: u64,
+    per_second: f64,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { window_began: Instant::now(), starts: 0, per_second: 0.0 }
+    }
+
+    pub(super) fn started(&mut self) {
+        self.starts += 1;
+    }
+
+    /// How many jobs beyond the free slots are worth holding now.
+    pub(super) fn ahead(&mut self) -> usize {
+        let passed = self.window_began.elapsed();
+        if passed >= WINDOW {
+            let rate = self.starts as f64 / passed.as_secs_f64();
+            // Half the old rate: fast to rise, and gone within a second of quiet.
+            self.per_second = (self.per_second + rate) / 2.0;
+            self.starts = 0;
+            self.window_began = Instant::now();
+        }
+        ((self.per_second * AHEAD.as_secs_f64()) as usize).min(AHEAD_MAX)
+    }
+}
+
+/// The pauses of a worker that finds nothing.
+pub(super) struct Idle {
+    longest: Duration,
+    pause: Option<Duration>,
+    armed_at: Option<Instant>,
+    /// Times in a row that it was woken for nothing.
+    misses: u32,
+}
+
+impl Idle {
+    pub(super) fn new(longest: Duration) -> Self {
+        Self { longest, pause: None, armed_at: None, misses: 0 }
+    }
+
+    /// Something was found: look again at once.
+    pub(super) fn found(&mut self) {
+        self.pause = None;
+        self.armed_at = None;
+        self.misses = 0;
+    }
+
+    /// Somebody rang: look at once, and ask to be woken again if it was for nothing.
+    pub(super) fn woken(&mut self) {
+        self.pause = None;
+        self.armed_at = None;
+        self.misses += 1;
+    }
+
+    /// Nothing was found. Answers how long to wait before the next look, and whether the bell must be set
+    /// first: then that look comes at once.
+    ///
+    /// A worker that is woken again and again for jobs of others waits longer before it sets the bell.
+    pub(super) fn nothing(&mut self) -> (Duration, bool) {
+        let next = self.pause.map_or(PAUSE_MIN, |pause| pause * 2).min(self.longest);
+        let patience = Duration::from_millis(1 << self.misses.saturating_sub(4).min(9));
+        match self.armed_at {
+            None if self.misses <= 4 || self.pause.is_some_and(|pause| pause >= patience) => {
+                self.armed_at = Some(Instant::now());
+                (Duration::ZERO, true)
+            }
+            _ => {
+                self.pause = Some(next);
+                (next, false)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_worker_sets_the_bell_looks_once_more_and_then_pauses_longer_and_longer() {
+        let mut idle = Idle::new(Duration::from_secs(1));
+        assert_eq!(idle.nothing(), (Duration::ZERO, true));
+        let pauses: Vec<_> = (0..10).map(|_| idle.nothing()).map(|(pause, armed)| (pause.as_millis(), armed)).collect();
+        assert_eq!(pauses[..3], [(5, false), (10, false), (20, false)]);
+        assert_eq!(pauses[9], (1000, false));
+    }
+
+    #[test]
+    fn a_worker_woken_for_the_jobs_of_others_sets_the_bell_less_often() {
+        let mut idle = Idle::new(Duration::from_secs(1));
+        let armed = |idle: &mut Idle| {
+            idle.woken();
+            idle.nothing().1
+        };
+        assert!((0..4).all(|_| armed(&mut idle)));
+        assert!(!armed(&mut idle));
+        idle.found();
+        assert!(armed(&mut idle));
+    }
+}
