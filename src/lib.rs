@@ -1,6 +1,7 @@
 //! A job queue that is one Postgres table and one binary.
 
 mod backoff;
+pub mod embedded;
 pub mod handler;
 mod job;
 mod outcome;
