@@ -29,7 +29,10 @@ start() {
     server=$!
     within "$start_s" ready_or_gone && ! gone
 }
-ready_or_gone() { grep -q '^ready' data/postmaster.pid 2>/dev/null || gone; }
+# A server ended by force leaves its file, so the pid in it counts too.
+ready_or_gone() {
+    { grep -q '^ready' data/postmaster.pid && grep -qx "$server" data/postmaster.pid; } 2>/dev/null || gone
+}
 gone() { ! kill -0 "$server" 2>/dev/null; }
 
 # Ends the server with signal $1, which makes it fast (INT) or immediate (QUIT).
@@ -61,7 +64,7 @@ fi
 while read -r order; do
     case $order in
         crash) end QUIT; echo crashed ;;
-        recover) if start; then echo ready; else echo failed; fi ;;
+        recover) end QUIT; if start; then echo ready; else echo failed; fi ;;
         stop) end INT ;;
     esac
 done
