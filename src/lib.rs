@@ -3,6 +3,7 @@
 mod backoff;
 pub mod cli;
 pub mod config;
+pub mod embedded;
 pub mod handler;
 mod job;
 pub mod maintenance;

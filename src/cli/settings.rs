@@ -1,0 +1,96 @@
+//! Turns the configuration into the settings of the floors below.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::{self, Config, Run};
+use crate::handler::{
+    CommandHandler, CommandSettings, Echo, Entry, Fail, Handler, HttpHandler, HttpSettings, Noop, Registry, Runner,
+    Sleep,
+};
+use crate::store::{self, Kept, ServerUrl};
+use crate::worker;
+
+/// How to reach the database.
+pub(super) fn store(config: &Config) -> anyhow::Result<store::Settings> {
+    let parse = |key: &str, url: &SecretString| {
+        ServerUrl::parse(url.expose_secret()).with_context(|| format!("{key} is not valid"))
+    };
+    Ok(store::Settings {
+        url: parse("database_url", config.database_url()?)?,
+        direct_url: parse("direct_url", config.direct_url()?)?,
+        schema: config.schema.clone(),
+        pool_size: config.database.pool_size,
+        connect_timeout: config.database.connect_timeout(),
+        statement_timeout: config.database.statement_timeout(),
+        prepare: config.database.prepare,
+    })
+}
+
+/// How the worker works.
+pub(super) fn worker(config: &Config) -> worker::Settings {
+    worker::Settings {
+        name: config.worker.name_or_host(),
+        queues: config.worker.queues.clone(),
+        concurrency: config.worker.concurrency,
+        drain: config.worker.drain(),
+        poll: config.worker.poll(),
+        sql_connections: config.worker.sql_connections,
+        keep_finished: config.retention.finished_days > 0,
+    }
+}
+
+/// How long what is over is kept.
+pub(super) fn kept(config: &Config) -> Kept {
+    let days = |days: u32| i32::try_from(days).unwrap_or(i32::MAX);
+    Kept {
+        finished_days: days(config.retention.finished_days),
+        dead_days: days(config.retention.dead_days),
+        stats_days: days(config.retention.stats_days),
+    }
+}
+
+/// The handlers, ready to run.
+pub(super) fn registry(config: &Config) -> anyhow::Result<Registry> {
+    config.handlers.iter().try_fold(Registry::new(), |registry, (kind, handler)| {
+        let runner = runner(handler, config.limits.result_bytes_max)
+            .map_err(|fault| anyhow!("handlers.{kind}: {fault}"))?;
+        let entry =
+            Entry { runner, defaults: Arc::new(handler.job_defaults()), concurrency: handler.concurrency };
+        Ok(registry.with_entry(kind, entry))
+    })
+}
+
+fn runner(handler: &config::Handler, result_bytes_max: usize) -> Result<Runner, String> {
+    fn of(handler: impl Handler) -> Runner {
+        Runner::Handler(Arc::new(handler))
+    }
+    Ok(match &handler.run {
+        Run::Noop => of(Noop),
+        Run::Sleep => of(Sleep),
+        Run::Echo => of(Echo),
+        Run::Fail => of(Fail),
+        Run::Sql(sql) => Runner::Sql(sql.statement.as_str().into()),
+        Run::Http(http) => of(HttpHandler::new(&HttpSettings {
+            url: http.url.clone(),
+            secrets: http.secrets.clone(),
+            headers: exposed(&http.headers),
+            result_bytes_max,
+        })?),
+        Run::Command(command) => of(CommandHandler::new(CommandSettings {
+            command: command.command.clone(),
+            env: exposed(&command.env),
+            env_pass: None,
+            inherited: config::environment(),
+            dir: command.dir.as_ref().map(PathBuf::from),
+            result_bytes_max,
+        })?),
+    })
+}
+
+fn exposed(table: &std::collections::BTreeMap<String, SecretString>) -> Vec<(String, String)> {
+    table.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect()
+}
