@@ -1,7 +1,15 @@
 //! What runs a job: the trait every handler implements, and the handlers that come with rowcrew.
 //!
 //! This floor knows no database. A handler gets a [`Context`] and answers with an
-//! [`Outcome`](crate::Outcome); what becomes of the job is decided and written elsewhere.
+//! [`Outcome`]; what becomes of the job is decided and written elsewhere.
+
+mod builtin;
+mod command;
+mod http;
+mod output;
+pub mod signature;
+#[cfg(test)]
+mod testing;
 
 mod registry;
 
@@ -12,7 +20,11 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{Job, Outcome};
+pub use self::builtin::{Echo, Fail, Noop, Sleep};
+pub use self::command::{CommandHandler, CommandSettings};
+pub use self::http::{HttpHandler, HttpSettings};
+pub use self::output::{RESULT_BYTES_MAX_DEFAULT, RESULT_BYTES_MAX_LIMIT};
+use crate::{Failure, FailureClass, Job, Outcome};
 
 pub use registry::{Entry, Registry, Runner};
 
@@ -38,4 +50,36 @@ pub struct Context {
     pub deadline: Instant,
     /// Set when the job is cancelled or the worker must stop; long work should look at it.
     pub cancelled: CancellationToken,
+}
+
+/// Why an attempt was broken off before its work had ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    Cancelled,
+    Deadline,
+}
+
+impl Context {
+    /// Awaits the work as long as the attempt may last; work that is cut off is dropped.
+    async fn within<F: Future>(&self, work: F) -> Result<F::Output, Cut> {
+        tokio::select! {
+            // Work that has ended is worth more than the news that it should end.
+            biased;
+            output = work => Ok(output),
+            () = self.cancelled.cancelled() => Err(Cut::Cancelled),
+            () = tokio::time::sleep_until(self.deadline.into()) => Err(Cut::Deadline),
+        }
+    }
+}
+
+impl Cut {
+    fn failure(self, what: &str) -> Failure {
+        let (class, why) = match self {
+            Self::Cancelled => {
+                (FailureClass::Cancelled, "broken off: the job was cancelled or the worker must stop")
+            }
+            Self::Deadline => (FailureClass::Timeout, "not done when the attempt's time was over"),
+        };
+        Failure::retry(class, format!("{what}: {why}"))
+    }
 }
