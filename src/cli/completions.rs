@@ -6,7 +6,9 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rowcrew completions bash > ~/.local/share/bash-completion/completions/rowcrew")]
+#[command(
+    after_help = "Example:\n  rowcrew completions bash > ~/.local/share/bash-completion/completions/rowcrew"
+)]
 pub(super) struct Args {
     /// The shell.
     shell: Shell,

@@ -1,6 +1,6 @@
 //! What goes to the terminal: logs to standard error, everything asked for to standard output.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 
@@ -9,7 +9,10 @@ use crate::config::{Log, LogFormat};
 /// Begins to log.
 pub(super) fn log(settings: &Log) {
     let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // A second call finds the first one's; that is fine.
     let _ = match settings.format {
         LogFormat::Text => builder.with_target(false).try_init(),

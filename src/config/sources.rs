@@ -35,6 +35,11 @@ impl Sources {
     }
 }
 
+/// All variables of this process, for handlers that pass them on.
+pub fn environment() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().collect()
+}
+
 /// Shows the names of the variables only: values hold passwords.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -34,13 +34,15 @@ struct SleepPayload {
 
 #[derive(Deserialize)]
 struct FailPayload {
+    #[serde(default)]
     class: FailWith,
     times: Option<u32>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum FailWith {
+    #[default]
     Transient,
     Permanent,
 }
@@ -152,7 +154,7 @@ mod tests {
             assert_eq!(failure.verdict, Verdict::Bury, "{bad}");
             assert!(failure.message.contains(r#"expected one like {"ms": 3500}"#), "{}", failure.message);
         }
-        for bad in ["{}", r#"{"class": "odd"}"#, r#"{"class": "transient", "times": -1}"#] {
+        for bad in [r#"{"class": "odd"}"#, r#"{"class": "transient", "times": -1}"#] {
             let failure = run(Fail, bad).await.expect_err(bad);
             assert_eq!(failure.verdict, Verdict::Bury, "{bad}");
         }

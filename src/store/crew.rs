@@ -117,8 +117,7 @@ impl Store {
     /// Gives back the jobs of a worker that was not seen to beat since; `None` when it was, or when
     /// somebody else was quicker.
     pub async fn rescue(&self, lost: Observed) -> Result<Option<Rescued>, Error> {
-        let rows =
-            self.query(&self.statements.worker_rescue, &[&lost.id, &lost.beat, &CRASHES_MAX]).await?;
+        let rows = self.query(&self.statements.worker_rescue, &[&lost.id, &lost.beat, &CRASHES_MAX]).await?;
         Ok(rows.first().map(|row| Rescued { name: row.get(0), given_back: row.get(1), buried: row.get(2) }))
     }
 

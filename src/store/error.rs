@@ -49,7 +49,9 @@ pub enum Error {
         seconds: u64,
     },
     /// The schema is not there.
-    #[error("the database has no rowcrew schema \"{schema}\" yet: run `rowcrew migrate` with the same settings")]
+    #[error(
+        "the database has no rowcrew schema \"{schema}\" yet: run `rowcrew migrate` with the same settings"
+    )]
     NotMigrated {
         /// The schema.
         schema: String,
@@ -67,7 +69,9 @@ pub enum Error {
         needed: i32,
     },
     /// The schema is newer than this binary.
-    #[error("schema \"{schema}\" is at version {found}, newer than this rowcrew knows ({known}): install the newer rowcrew")]
+    #[error(
+        "schema \"{schema}\" is at version {found}, newer than this rowcrew knows ({known}): install the newer rowcrew"
+    )]
     Newer {
         /// The schema.
         schema: String,
@@ -77,7 +81,9 @@ pub enum Error {
         known: i32,
     },
     /// The server takes no writes.
-    #[error("the database {server} is a read-only standby: use the primary's URL, or name both hosts and target_session_attrs=read-write")]
+    #[error(
+        "the database {server} is a read-only standby: use the primary's URL, or name both hosts and target_session_attrs=read-write"
+    )]
     ReadOnly {
         /// The URL without its password.
         server: String,
@@ -122,7 +128,8 @@ fn is_transient(error: &tokio_postgres::Error) -> bool {
     };
     // 08 connection, 25006 read only, 40 rollback, 53 resources, 55P03 lock, 57 operator (but 57014 is our own time limit), 58 system.
     let class = &code.code()[..2];
-    matches!(class, "08" | "40" | "53" | "57" | "58" | "XX") || matches!(code.code(), "25006" | "55P03" | "55006")
+    matches!(class, "08" | "40" | "53" | "57" | "58" | "XX")
+        || matches!(code.code(), "25006" | "55P03" | "55006")
 }
 
 /// The server's message, detail and hint; the driver's own `Display` is only "db error".

@@ -88,7 +88,8 @@ impl Store {
         ];
         for (sort, is_of_sort) in sorts.iter().enumerate() {
             let some: Vec<&Ending> = endings.iter().filter(|ending| is_of_sort(&ending.fate)).collect();
-            let later = endings.iter().any(|e| sorts[sort + 1..].iter().any(|is_of_sort| is_of_sort(&e.fate)));
+            let later =
+                endings.iter().any(|e| sorts[sort + 1..].iter().any(|is_of_sort| is_of_sort(&e.fate)));
             if some.is_empty() {
                 continue;
             }
@@ -115,7 +116,8 @@ struct Group<'a> {
 
 impl Group<'_> {
     async fn end(&self, keep_finished: bool) -> Result<Vec<JobId>, Error> {
-        let states = self.each(|fate| if matches!(fate, Fate::Cancelled) { "cancelled" } else { "completed" });
+        let states =
+            self.each(|fate| if matches!(fate, Fate::Cancelled) { "cancelled" } else { "completed" });
         let results = self.each(|fate| match fate {
             Fate::Completed(result) => result.as_deref(),
             _ => None,
@@ -147,11 +149,7 @@ impl Group<'_> {
         self.endings.iter().map(|ending| part(&ending.fate)).collect()
     }
 
-    async fn send(
-        &self,
-        statement: &Statement,
-        parts: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<JobId>, Error> {
+    async fn send(&self, statement: &Statement, parts: &[&(dyn ToSql + Sync)]) -> Result<Vec<JobId>, Error> {
         let ids: Vec<JobId> = self.endings.iter().map(|ending| ending.id).collect();
         let claim_ids: Vec<ClaimId> = self.endings.iter().map(|ending| ending.claim_id).collect();
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&ids, &claim_ids];

@@ -15,7 +15,7 @@ mod embedded {
 /// an index built concurrently by the holder would wait for that.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 /// How long another migration may hold the lock.
-const LOCK_WAIT: Duration = Duration::from_secs(600);
+const LOCK_WAIT: Duration = Duration::from_mins(10);
 
 /// What a migration did.
 #[derive(Debug, Clone)]
@@ -28,7 +28,12 @@ pub struct Migrated {
 
 /// The version of the schema that this binary needs.
 pub fn schema_version() -> i32 {
-    embedded::migrations::runner().get_migrations().iter().map(|m| m.version() as i32).max().unwrap_or(0)
+    embedded::migrations::runner()
+        .get_migrations()
+        .iter()
+        .map(refinery::Migration::version)
+        .max()
+        .unwrap_or(0)
 }
 
 /// A number for advisory locks of one schema; the same on every machine and in every version.
@@ -47,7 +52,9 @@ impl Store {
         }
         lock(&private, self.schema()).await?;
         let schema = quote_identifier(self.schema());
-        private.run("create_schema", &format!("create schema if not exists {schema}; set lock_timeout = '5s'")).await?;
+        private
+            .run("create_schema", &format!("create schema if not exists {schema}; set lock_timeout = '5s'"))
+            .await?;
         if let Some(found) = version(&private, self.schema()).await?
             && found > schema_version()
         {
@@ -56,9 +63,10 @@ impl Store {
         let mut client = private.into_client();
         let mut runner = Runner::new(&migrations(self.schema())).set_abort_divergent(true);
         runner.set_migration_table_name(format!("{schema}.schema_history"));
-        let report = runner.run_async(&mut client).await.map_err(|error| Error::Migration {
-            reason: crate::text::error_chain(&error),
-        })?;
+        let report = runner
+            .run_async(&mut client)
+            .await
+            .map_err(|error| Error::Migration { reason: crate::text::error_chain(&error) })?;
         limit_payloads(&client, &schema, payload_bytes_max).await?;
         let applied = report.applied_migrations().iter().map(ToString::to_string).collect();
         Ok(Migrated { applied, version: schema_version() })
@@ -108,11 +116,13 @@ async fn is_read_only(private: &Private) -> Result<bool, Error> {
 async fn version(private: &Private, schema: &str) -> Result<Option<i32>, Error> {
     let read = |source| Error::Statement { statement: "schema_version", source };
     let table = format!("{}.schema_history", quote_identifier(schema));
-    let there = private.client().query_one("select to_regclass($1) is not null", &[&table]).await.map_err(read)?;
+    let there =
+        private.client().query_one("select to_regclass($1) is not null", &[&table]).await.map_err(read)?;
     if !there.get::<_, bool>(0) {
         return Ok(None);
     }
-    let row = private.client().query_one(&format!("select max(version) from {table}"), &[]).await.map_err(read)?;
+    let row =
+        private.client().query_one(&format!("select max(version) from {table}"), &[]).await.map_err(read)?;
     Ok(row.get(0))
 }
 
@@ -122,13 +132,17 @@ async fn lock(private: &Private, schema: &str) -> Result<(), Error> {
     let began = tokio::time::Instant::now();
     loop {
         let read = |source| Error::Statement { statement: "migration_lock", source };
-        let row = private.client().query_one("select pg_try_advisory_lock($1)", &[&key]).await.map_err(read)?;
+        let row =
+            private.client().query_one("select pg_try_advisory_lock($1)", &[&key]).await.map_err(read)?;
         if row.get(0) {
             return Ok(());
         }
         if began.elapsed() > LOCK_WAIT {
             return Err(Error::Migration {
-                reason: format!("another migration of schema \"{schema}\" has been running for {} s; see pg_stat_activity", LOCK_WAIT.as_secs()),
+                reason: format!(
+                    "another migration of schema \"{schema}\" has been running for {} s; see pg_stat_activity",
+                    LOCK_WAIT.as_secs()
+                ),
             });
         }
         tokio::time::sleep(LOCK_POLL).await;

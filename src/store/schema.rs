@@ -54,7 +54,11 @@ pub(super) fn quote_identifier(name: &str) -> String {
 fn quote_literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     // E'' is right whatever standard_conforming_strings says.
-    if quoted.contains('\\') { format!(" E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+    if quoted.contains('\\') {
+        format!(" E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
 }
 
 #[cfg(test)]

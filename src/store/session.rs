@@ -42,17 +42,26 @@ impl Store {
         };
         match pool.get().await {
             Ok(object) => Ok(Lent { object: Some(object), settled: false }),
-            Err(PoolError::Backend(source)) => {
-                Err(Error::Pool { server: self.shared.server.clone(), reason: super::error::describe(&source), source: Some(source) })
-            }
-            Err(other) => {
-                Err(Error::Pool { server: self.shared.server.clone(), reason: other.to_string(), source: None })
-            }
+            Err(PoolError::Backend(source)) => Err(Error::Pool {
+                server: self.shared.server.clone(),
+                reason: super::error::describe(&source),
+                source: Some(source),
+            }),
+            Err(other) => Err(Error::Pool {
+                server: self.shared.server.clone(),
+                reason: other.to_string(),
+                source: None,
+            }),
         }
     }
 
     /// Sends one statement over a given connection.
-    pub(super) async fn send(&self, client: &impl Sends, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>, Error> {
+    pub(super) async fn send(
+        &self,
+        client: &impl Sends,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, Error> {
         let limit = self.shared.answer_limit;
         let work = client.send(statement, params, self.shared.prepare);
         match tokio::time::timeout(limit, work).await {
@@ -97,11 +106,21 @@ impl Drop for Lent {
 
 /// The two sorts of clients, which differ in where they keep prepared statements.
 pub(super) trait Sends {
-    async fn send(&self, statement: &Statement, params: Params<'_>, prepare: bool) -> Result<Vec<Row>, tokio_postgres::Error>;
+    async fn send(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+        prepare: bool,
+    ) -> Result<Vec<Row>, tokio_postgres::Error>;
 }
 
 impl Sends for deadpool_postgres::ClientWrapper {
-    async fn send(&self, statement: &Statement, params: Params<'_>, prepare: bool) -> Result<Vec<Row>, tokio_postgres::Error> {
+    async fn send(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+        prepare: bool,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
         if prepare {
             let prepared = self.prepare_typed_cached(&statement.text, &statement.params).await?;
             self.query(&prepared, params).await
@@ -112,7 +131,12 @@ impl Sends for deadpool_postgres::ClientWrapper {
 }
 
 impl Sends for Client {
-    async fn send(&self, statement: &Statement, params: Params<'_>, _: bool) -> Result<Vec<Row>, tokio_postgres::Error> {
+    async fn send(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+        _: bool,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
         // Rare statements only: not worth a prepared one.
         self.query_typed(&statement.text, &typed(statement, params)).await
     }

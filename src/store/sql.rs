@@ -103,7 +103,10 @@ impl Head {
         }
         let list = |name: &str| {
             let text = without_brackets(fields.get(name).map_or("", String::as_str));
-            text.split(',').map(|part| part.trim().to_owned()).filter(|part| !matches!(part.as_str(), "" | "none" | "nothing")).collect::<Vec<_>>()
+            text.split(',')
+                .map(|part| part.trim().to_owned())
+                .filter(|part| !matches!(part.as_str(), "" | "none" | "nothing"))
+                .collect::<Vec<_>>()
         };
         let columns = |name: &str| {
             list(name)
@@ -148,7 +151,9 @@ fn type_named(name: &str) -> Type {
         "int8[]" => Type::INT8_ARRAY,
         "text[]" => Type::TEXT_ARRAY,
         "timestamptz[]" => Type::TIMESTAMPTZ_ARRAY,
-        other => panic!("a header under sql/ names the type {other}, which the table of statements does not know"),
+        other => {
+            panic!("a header under sql/ names the type {other}, which the table of statements does not know")
+        }
     }
 }
 
@@ -160,7 +165,9 @@ mod tests {
     fn every_file_under_sql_stands_in_the_table() {
         let mut files: Vec<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/sql"))
             .expect("sql/")
-            .map(|entry| entry.expect("entry").path().file_stem().expect("stem").to_string_lossy().into_owned())
+            .map(|entry| {
+                entry.expect("entry").path().file_stem().expect("stem").to_string_lossy().into_owned()
+            })
             .collect();
         files.sort();
         let mut table: Vec<_> = FILES.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -170,7 +177,9 @@ mod tests {
 
     #[test]
     fn a_header_gives_names_and_types() {
-        let head = Head::of("-- Does it.\n--\n-- Params:  $1 ids int8[] (a, b), $2 state text\n-- Returns: n int8\n-- Plan:    none\nselect");
+        let head = Head::of(
+            "-- Does it.\n--\n-- Params:  $1 ids int8[] (a, b), $2 state text\n-- Returns: n int8\n-- Plan:    none\nselect",
+        );
         let param = |name: &str, type_name: &str| Column { name: name.into(), type_name: type_name.into() };
         assert_eq!(head.params, [param("ids", "int8[]"), param("state", "text")]);
         assert_eq!(head.returns, [param("n", "int8")]);

@@ -104,7 +104,11 @@ impl Store {
 }
 
 /// Runs the handler's statement; answers `{"rows": n, "first": {..}}` as JSON text.
-async fn effect(client: &Client, statement: &str, payload: &RawValue) -> Result<String, tokio_postgres::Error> {
+async fn effect(
+    client: &Client,
+    statement: &str,
+    payload: &RawValue,
+) -> Result<String, tokio_postgres::Error> {
     let payload = Json(payload);
     let all: [(&(dyn ToSql + Sync), Type); 1] = [(&payload, Type::JSONB)];
     // A statement that does not want the payload must not be given it.
@@ -130,7 +134,9 @@ fn object_of(row: &Row) -> Value {
             Type::INT4 => json!(row.try_get::<_, Option<i32>>(at).ok()),
             Type::INT8 => json!(row.try_get::<_, Option<i64>>(at).ok()),
             Type::FLOAT8 => json!(row.try_get::<_, Option<f64>>(at).ok()),
-            Type::JSON | Type::JSONB => row.try_get::<_, Option<Value>>(at).ok().flatten().unwrap_or_default(),
+            Type::JSON | Type::JSONB => {
+                row.try_get::<_, Option<Value>>(at).ok().flatten().unwrap_or_default()
+            }
             Type::TEXT | Type::VARCHAR | Type::NAME => json!(row.try_get::<_, Option<String>>(at).ok()),
             _ => Value::Null,
         }

@@ -126,7 +126,11 @@ async fn work(shared: &Shared, entry: &Entry, ticket: &Ticket, limit: Duration) 
             }
         }
         Runner::Sql(statement) => {
-            match shared.sql_store().run_sql(shared.worker_id(), statement, job, limit, shared.settings.keep_finished).await {
+            match shared
+                .sql_store()
+                .run_sql(shared.worker_id(), statement, job, limit, shared.settings.keep_finished)
+                .await
+            {
                 SqlRun::Committed => End::Written(Fate::Completed(None)),
                 SqlRun::ClaimLost => End::Stopped(StopReason::ClaimLost),
                 SqlRun::Failed(failure) => End::Answered(Err(failure)),
@@ -156,7 +160,10 @@ pub(super) fn given_back(ticket: &Ticket) -> Ended {
 
 /// A job whose kind has no handler here after all; it cannot be claimed, so this is a fault of ours.
 pub(super) fn unknown_kind(shared: &Shared, ticket: &Ticket) -> Ended {
-    let failure = Failure::retry(FailureClass::Start, format!("this worker has no handler for kind {}", ticket.job.kind));
+    let failure = Failure::retry(
+        FailureClass::Start,
+        format!("this worker has no handler for kind {}", ticket.job.kind),
+    );
     let error = entry(&failure, &ticket.job, shared.worker_id());
     let ending = Ending {
         id: ticket.job.id,

@@ -101,9 +101,14 @@ impl Dispatch {
         let settings = &shared.settings;
         let lane = |queue: &String| {
             let queue: Arc<str> = queue.as_str().into();
-            (0..=9).map(move |priority| Lane { queue: queue.clone(), priority, after: (Moment::NEG_INFINITY, 0) })
+            (0..=9).map(move |priority| Lane {
+                queue: queue.clone(),
+                priority,
+                after: (Moment::NEG_INFINITY, 0),
+            })
         };
-        let (limited, free): (Vec<_>, Vec<_>) = shared.registry.iter().partition(|(_, e)| e.concurrency.is_some());
+        let (limited, free): (Vec<_>, Vec<_>) =
+            shared.registry.iter().partition(|(_, e)| e.concurrency.is_some());
         let mut orders: VecDeque<Kinds> = limited
             .into_iter()
             .map(|(kind, entry)| Kinds {
@@ -143,7 +148,8 @@ impl Dispatch {
         let free = self.slots.available_permits();
         let waiting = self.buffer.len();
         // Claim when slots are free, or when what is held in advance is half used up.
-        let room = if waiting == 0 || waiting < ahead / 2 { (free + ahead).saturating_sub(waiting) } else { 0 };
+        let room =
+            if waiting == 0 || waiting < ahead / 2 { (free + ahead).saturating_sub(waiting) } else { 0 };
         let own = self.orders.front().map_or(0, |kinds| match &kinds.limit {
             Some((slots, waiting)) => slots.available_permits().saturating_sub(waiting.len()),
             None => usize::MAX,
@@ -325,9 +331,17 @@ impl Dispatch {
     }
 
     /// Claims nothing more, gives back what has not begun, and waits for the rest as long as it may.
-    async fn drain(mut self, mut heard: mpsc::UnboundedReceiver<Signal>, mut stopping: watch::Receiver<Stopping>) {
+    async fn drain(
+        mut self,
+        mut heard: mpsc::UnboundedReceiver<Signal>,
+        mut stopping: watch::Receiver<Stopping>,
+    ) {
         let deadline = Instant::now() + self.shared.settings.drain;
-        tracing::info!(running = self.running(), drain_ms = self.shared.settings.drain.as_millis() as u64, "worker drains");
+        tracing::info!(
+            running = self.running(),
+            drain_ms = self.shared.settings.drain.as_millis() as u64,
+            "worker drains"
+        );
         let at_once = *stopping.borrow() == Stopping::Now;
         let mut time_over = at_once;
         if at_once {
@@ -379,7 +393,11 @@ impl Run {
     async fn job(&self, ticket: Ticket) {
         let shared = &self.shared;
         if self.alone {
-            tracing::warn!(job.id = ticket.job.id, crashes = ticket.job.crashes, "a job whose workers were lost runs alone");
+            tracing::warn!(
+                job.id = ticket.job.id,
+                crashes = ticket.job.crashes,
+                "a job whose workers were lost runs alone"
+            );
             if let Err(error) = shared.store.set_alone(shared.worker_id(), Some(ticket.job.id)).await {
                 tracing::warn!(%error, "the job is given back");
                 let _ = self.ended.send(attempt::given_back(&ticket));

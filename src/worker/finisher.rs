@@ -30,7 +30,7 @@ pub(super) struct Ended {
 pub(super) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<Ended>) {
     let mut some = Vec::with_capacity(ENDINGS_AT_ONCE);
     while ended.recv_many(&mut some, ENDINGS_AT_ONCE).await > 0 {
-        let now: Vec<Ended> = some.drain(..).collect();
+        let now: Vec<Ended> = std::mem::take(&mut some);
         let batches = shared.held.strike(now.iter().map(|e| (e.ending.id, e.ending.claim_id, e.batch)));
         let back = now.iter().any(|e| matches!(e.ending.fate, Fate::Released));
         let endings: Vec<Ending> = now.iter().filter(|e| !e.written).map(|e| e.ending.clone()).collect();
@@ -94,7 +94,9 @@ async fn write_plainly(shared: &Shared, mut endings: Vec<Ending>, refusal: &Erro
         tracing::error!(job.id = ending.id, error = %refusal, "what a job ended with could not be stored; it is stored without");
         match &mut ending.fate {
             Fate::Completed(result) => *result = Some(serde_json::json!({ "result": reason }).to_string()),
-            Fate::Retry { error, .. } | Fate::Buried { error, .. } => *error = plain(&format!("the error {reason}")),
+            Fate::Retry { error, .. } | Fate::Buried { error, .. } => {
+                *error = plain(&format!("the error {reason}"));
+            }
             Fate::Cancelled | Fate::Snoozed { .. } | Fate::Released => {}
         }
     }

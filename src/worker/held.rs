@@ -114,7 +114,6 @@ impl Held {
         }
     }
 
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

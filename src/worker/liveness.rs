@@ -93,7 +93,8 @@ pub(super) fn start(
         });
         runtime.shutdown_background();
     };
-    let thread = std::thread::Builder::new().name("liveness".to_owned()).spawn(body).expect("a thread can be started");
+    let thread =
+        std::thread::Builder::new().name("liveness".to_owned()).spawn(body).expect("a thread can be started");
     Alive { end, thread }
 }
 
@@ -159,7 +160,8 @@ impl Life {
                 continue;
             }
             *place = None;
-            match tokio::time::timeout(RECONNECT_EVERY * 10, open(&self.shared, self.lock_key, listens)).await {
+            match tokio::time::timeout(RECONNECT_EVERY * 10, open(&self.shared, self.lock_key, listens)).await
+            {
                 Ok(Ok(private)) => {
                     *place = Some(private);
                     if listens {
@@ -214,7 +216,10 @@ impl Life {
 
     /// The others have given this worker's jobs away: stop them, and begin again under a new id.
     async fn enter_again(&mut self) {
-        tracing::warn!(worker.id = self.shared.worker_id(), "this worker was taken for lost; its jobs are given up");
+        tracing::warn!(
+            worker.id = self.shared.worker_id(),
+            "this worker was taken for lost; its jobs are given up"
+        );
         self.give_up_claims();
         let Some(beater) = &self.beater else { return };
         match beater.store.register(&self.registration).await {
@@ -236,7 +241,10 @@ impl Life {
     fn stop_if_silent(&mut self) {
         if !self.stopped_itself && self.beaten_at.elapsed() > SELF_STOP {
             self.stopped_itself = true;
-            tracing::error!("no beat reached the database for {} s; this worker stops its jobs", SELF_STOP.as_secs());
+            tracing::error!(
+                "no beat reached the database for {} s; this worker stops its jobs",
+                SELF_STOP.as_secs()
+            );
             self.give_up_claims();
         }
     }
@@ -294,7 +302,8 @@ impl Life {
             Err(_) => return self.beat_failed(None),
         };
         let own = self.shared.worker_id();
-        let lost: Vec<Observed> = observed.iter().copied().filter(|one| one.id != own && self.is_lost(*one)).collect();
+        let lost: Vec<Observed> =
+            observed.iter().copied().filter(|one| one.id != own && self.is_lost(*one)).collect();
         self.seen.retain(|id, _| observed.iter().any(|one| one.id == *id));
         for one in lost {
             self.rescue(one).await;
@@ -318,8 +327,11 @@ impl Life {
         match beater.store.rescue(lost).await {
             Ok(Some(rescued)) => {
                 tracing::warn!(
-                    worker.id = lost.id, worker.name = rescued.name, given_back = rescued.given_back,
-                    buried = rescued.buried, "a worker was lost; its jobs are given back"
+                    worker.id = lost.id,
+                    worker.name = rescued.name,
+                    given_back = rescued.given_back,
+                    buried = rescued.buried,
+                    "a worker was lost; its jobs are given back"
                 );
                 let _ = beater.store.ring().await;
                 let _ = self.signals.send(Signal::Wake);

@@ -128,9 +128,13 @@ pub async fn run(
         let _ = shared.store.flush_stats(shared.worker_id(), &shared.tally.rows()).await;
         shared.store.leave(shared.worker_id()).await
     };
-    match tokio::time::timeout(LAST_WRITES, last_words).await {
-        Ok(Ok(())) => tracing::info!(worker.id = shared.worker_id(), "worker stopped"),
-        _ => tracing::warn!(worker.id = shared.worker_id(), "worker stopped, but could not say so in the database"),
+    if let Ok(Ok(())) = tokio::time::timeout(LAST_WRITES, last_words).await {
+        tracing::info!(worker.id = shared.worker_id(), "worker stopped");
+    } else {
+        tracing::warn!(
+            worker.id = shared.worker_id(),
+            "worker stopped, but could not say so in the database"
+        );
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ impl Pace {
         if passed >= WINDOW {
             let rate = self.starts as f64 / passed.as_secs_f64();
             // Half the old rate: fast to rise, and gone within a second of quiet.
-            self.per_second = (self.per_second + rate) / 2.0;
+            self.per_second = f64::midpoint(self.per_second, rate);
             self.starts = 0;
             self.window_began = Instant::now();
         }
@@ -98,7 +98,8 @@ mod tests {
     fn an_idle_worker_sets_the_bell_looks_once_more_and_then_pauses_longer_and_longer() {
         let mut idle = Idle::new(Duration::from_secs(1));
         assert_eq!(idle.nothing(), (Duration::ZERO, true));
-        let pauses: Vec<_> = (0..10).map(|_| idle.nothing()).map(|(pause, armed)| (pause.as_millis(), armed)).collect();
+        let pauses: Vec<_> =
+            (0..10).map(|_| idle.nothing()).map(|(pause, armed)| (pause.as_millis(), armed)).collect();
         assert_eq!(pauses[..3], [(5, false), (10, false), (20, false)]);
         assert_eq!(pauses[9], (1000, false));
     }

@@ -79,9 +79,10 @@ impl Tally {
     /// The rows to write now: those of every bucket not yet written for good.
     pub(super) fn rows(&self) -> Value {
         let inner = self.lock();
-        let rows = inner.buckets.iter().flat_map(|(bucket, lanes)| {
-            lanes.iter().map(|(lane, counts)| counts.row(*bucket, lane))
-        });
+        let rows = inner
+            .buckets
+            .iter()
+            .flat_map(|(bucket, lanes)| lanes.iter().map(|(lane, counts)| counts.row(*bucket, lane)));
         Value::Array(rows.collect())
     }
 

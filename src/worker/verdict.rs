@@ -54,7 +54,11 @@ fn backoff_of(job: &Job, defaults: &JobDefaults) -> Backoff {
     match own.and_then(|backoff| backoff.check().map(|()| backoff)) {
         Ok(backoff) => backoff,
         Err(fault) => {
-            tracing::warn!(job.id = job.id, fault, "the job's own backoff is not valid; its handler's is used");
+            tracing::warn!(
+                job.id = job.id,
+                fault,
+                "the job's own backoff is not valid; its handler's is used"
+            );
             defaults.backoff.clone()
         }
     }

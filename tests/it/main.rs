@@ -1,2 +1,10 @@
-//! The integration tests.
-fn main() {}
+//! The promises of the README, each on a real Postgres that the tests start themselves.
+
+#![allow(
+    unreachable_pub,
+    dead_code,
+    reason = "a test binary has no public interface, and its support grows with the tests"
+)]
+
+mod jobs_run;
+mod support;

@@ -1,0 +1,44 @@
+//! The main way of a job: in by plain SQL, run by the handler its kind names, found again by its id.
+
+use crate::support::{Crew, Db};
+
+const CONFIG: &str = r#"
+    [handlers.noop]
+    type = "noop"
+    [handlers.echo]
+    type = "echo"
+    [handlers.fail]
+    type = "fail"
+    max_attempts = 3
+    backoff = { type = "fixed", delay_ms = 1 }
+"#;
+
+#[tokio::test]
+async fn a_row_inserted_with_plain_sql_is_run_and_its_result_kept() {
+    let db = Db::new().await;
+    let _worker = Crew::start(&db, CONFIG).await;
+    let id = db.insert("echo", r#"{"a": 1}"#).await;
+    db.until(&format!("exists (select from rowcrew.job_status where id = {id} and state = 'completed')"))
+        .await;
+    let result: String =
+        db.one(&format!("select result::text from rowcrew.job_status where id = {id}")).await;
+    assert_eq!(result, r#"{"a": 1}"#);
+    assert_eq!(db.one::<i64>("select count(*) from rowcrew.jobs").await, 0);
+}
+
+#[tokio::test]
+async fn a_failing_job_is_retried_and_then_buried_with_all_its_errors() {
+    let db = Db::new().await;
+    let _worker = Crew::start(&db, CONFIG).await;
+    let recovers = db.insert("fail", r#"{"class": "transient", "times": 2}"#).await;
+    let dies = db.insert("fail", r#"{"class": "transient"}"#).await;
+    let poison = db.insert("fail", r#"{"class": "permanent"}"#).await;
+    db.until("not exists (select from rowcrew.jobs)").await;
+    assert_eq!(db.state(recovers).await, "completed");
+    let dead = db
+        .rows("select id, reason, attempts, jsonb_array_length(errors) from rowcrew.dead_jobs order by id")
+        .await;
+    let dead: Vec<(i64, String, i32, i32)> =
+        dead.iter().map(|r| (r.get(0), r.get(1), r.get(2), r.get(3))).collect();
+    assert_eq!(dead, [(dies, "exhausted".to_owned(), 3, 3), (poison, "permanent".to_owned(), 1, 1)]);
+}

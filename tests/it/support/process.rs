@@ -1,0 +1,135 @@
+//! The real binary as a process.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Db;
+
+/// What a finished command said.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub ok: bool,
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A command line of the binary, with no configuration but what the test gives it.
+pub(super) fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rowcrew"));
+    command.args(args).current_dir(std::env::temp_dir()).env_remove("DATABASE_URL");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROWCREW_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) fn rowcrew(args: &[&str]) -> Output {
+    let output = command(args).stdin(Stdio::null()).output().expect("the binary runs");
+    Output {
+        ok: output.status.success(),
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A worker process; killed when dropped.
+pub(crate) struct Crew {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    config: PathBuf,
+}
+
+impl Crew {
+    /// Starts `rowcrew work` with this configuration and waits until it has entered the crew.
+    pub(crate) async fn start(db: &Db, config: &str) -> Self {
+        let before: i64 = db.one("select coalesce(max(id), 0) from rowcrew.workers").await;
+        let crew = Self::spawn(db, config);
+        db.until(&format!(
+            "exists (select from rowcrew.workers where id > {before} and locked_at is not null)"
+        ))
+        .await;
+        crew
+    }
+
+    /// Starts `rowcrew work` and waits for nothing.
+    pub(crate) fn spawn(db: &Db, config: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let name =
+            format!("rowcrew-test-{}-{}.toml", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, config).expect("a file");
+        let mut child = command(&["work", "--config", path.to_str().expect("UTF-8")])
+            .env("DATABASE_URL", &db.url)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let sink = log.clone();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut log = sink.lock().expect("no panic");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Self { child, log, config: path }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id() as i32).expect("a pid");
+        kill_process(pid, signal).expect("a signal");
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().expect("it ends");
+    }
+
+    /// Waits for its end, at most this long; answers how it ended and after what time.
+    pub(crate) async fn ended(&mut self, within: Duration) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        loop {
+            if let Some(status) = self.child.try_wait().expect("waiting works") {
+                return (status, began.elapsed());
+            }
+            assert!(began.elapsed() < within, "the worker does not end; its log:\n{}", self.log());
+            ticks.tick().await;
+        }
+    }
+
+    /// Its process number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("no panic").clone()
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.config);
+        if std::thread::panicking() {
+            eprintln!("log of worker {}:\n{}", self.pid(), self.log());
+        }
+    }
+}
