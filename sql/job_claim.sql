@@ -9,7 +9,7 @@
 --          crashes int4, max_attempts int4, backoff jsonb, timeout interval, created_at timestamptz,
 --          due_at timestamptz, expires_at timestamptz, claimed_at timestamptz, cancelled bool, traceparent text
 -- Locks:   the rows it takes, in the order of their lanes; never waits for one
--- Plan:    Index Scan using jobs_ready, Index Scan using jobs_pkey
+-- Plan:    Index Scan using jobs_ready, Tid Scan on jobs
 with claimed as (
     update rowcrew.jobs j
     set
@@ -19,14 +19,14 @@ with claimed as (
         claimed_by = $1,
         claim_id = (select nextval('rowcrew.claim_ids')),
         claimed_at = now()
-    where j.shard = 0
-        -- An array, not a join: it keeps the plan to index scans under any statistics.
-        and j.id = any (array(
-            select picked.id
+    -- An array of places, not a join: no statistics can turn the plan into a scan of the table, and the
+    -- primary key need not be looked into. The rows are locked here, so that they stay where they are.
+    where j.ctid = any (array(
+            select picked.ctid
             from unnest($5::text[], $6::smallint[], $7::timestamptz[], $8::bigint[])
                 as lane (queue, priority, after_due_at, after_id)
             cross join lateral (
-                select due.id
+                select due.ctid
                 from rowcrew.jobs due
                 where due.shard = 0
                     and due.queue = lane.queue

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use tokio_postgres::types::ToSql;
 
 use super::sql::Statement;
+use super::time::JsonbText;
 use super::{Error, Store};
 use crate::{ClaimId, JobId, WorkerId};
 
@@ -49,6 +50,17 @@ pub enum Fate {
     },
 }
 
+impl Fate {
+    /// About how much text it carries to the database.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Completed(result) => result.as_ref().map_or(0, String::len),
+            Self::Retry { error, .. } | Self::Buried { error, .. } => error.entry.len() + error.message.len(),
+            Self::Cancelled | Self::Snoozed { .. } | Self::Released => 0,
+        }
+    }
+}
+
 /// One line of a job's history.
 #[derive(Debug, Clone)]
 pub struct ErrorEntry {
@@ -80,22 +92,24 @@ impl Store {
         // One order of locks for everybody who writes to several jobs.
         endings.sort_unstable_by_key(|ending| ending.id);
         let mut written = HashSet::with_capacity(endings.len());
-        let mut batches = Some(emptied.batches);
-        let sorts: [fn(&Fate) -> bool; 3] = [
-            |fate| matches!(fate, Fate::Retry { .. } | Fate::Snoozed { .. } | Fate::Released),
-            |fate| matches!(fate, Fate::Buried { .. }),
-            |fate| matches!(fate, Fate::Completed(_) | Fate::Cancelled),
-        ];
-        for (sort, is_of_sort) in sorts.iter().enumerate() {
-            let some: Vec<&Ending> = endings.iter().filter(|ending| is_of_sort(&ending.fate)).collect();
-            let later =
-                endings.iter().any(|e| sorts[sort + 1..].iter().any(|is_of_sort| is_of_sort(&e.fate)));
-            if some.is_empty() {
+        let mut batches = emptied.batches;
+        let mut groups: [Vec<&Ending>; 3] = Default::default();
+        for ending in &endings {
+            groups[match ending.fate {
+                Fate::Retry { .. } | Fate::Snoozed { .. } | Fate::Released => 0,
+                Fate::Buried { .. } => 1,
+                Fate::Completed(_) | Fate::Cancelled => 2,
+            }]
+            .push(ending);
+        }
+        let last = groups.iter().rposition(|group| !group.is_empty()).unwrap_or(groups.len() - 1);
+        for (sort, endings) in groups.into_iter().enumerate() {
+            // The record of a claim goes with the last of its jobs, not before.
+            let batches = if sort == last { std::mem::take(&mut batches) } else { Vec::new() };
+            if endings.is_empty() && batches.is_empty() {
                 continue;
             }
-            // The record of a claim goes with the last of its jobs, not before.
-            let batches = if later { Vec::new() } else { batches.take().unwrap_or_default() };
-            let group = Group { store: self, worker_id, batches, endings: some };
+            let group = Group { store: self, worker_id, batches, endings };
             written.extend(match sort {
                 0 => group.requeue().await?,
                 1 => group.bury().await?,
@@ -116,42 +130,55 @@ struct Group<'a> {
 
 impl Group<'_> {
     async fn end(&self, keep_finished: bool) -> Result<Vec<JobId>, Error> {
-        let states =
-            self.each(|fate| if matches!(fate, Fate::Cancelled) { "cancelled" } else { "completed" });
-        let results = self.each(|fate| match fate {
-            Fate::Completed(result) => result.as_deref(),
+        let cancelled: Vec<JobId> =
+            self.endings.iter().filter(|e| matches!(e.fate, Fate::Cancelled)).map(|e| e.id).collect();
+        let results = self.by_id(|fate| match fate {
+            Fate::Completed(Some(result)) => Some(result.clone()),
             _ => None,
         });
-        self.send(&self.store.statements.job_finish, &[&states, &results, &keep_finished]).await
+        let statement = &self.store.statements.job_finish;
+        self.send(statement, &[&cancelled, &JsonbText(&results), &keep_finished]).await
     }
 
     async fn requeue(&self) -> Result<Vec<JobId>, Error> {
-        let waits = self.each(|fate| match fate {
-            Fate::Retry { wait_ms, .. } | Fate::Snoozed { wait_ms } => Some(*wait_ms),
-            _ => None,
+        let how = self.by_id(|fate| match fate {
+            Fate::Retry { wait_ms, error } => Some(format!(
+                r#"{{"wait_ms":{wait_ms},"error":{},"message":{}}}"#,
+                error.entry,
+                json_string(&error.message)
+            )),
+            Fate::Snoozed { wait_ms } => Some(format!(r#"{{"wait_ms":{wait_ms}}}"#)),
+            _ => Some("{}".to_owned()),
         });
-        let entries = self.each(|fate| error_of(fate).map(|error| error.entry.as_str()));
-        let messages = self.each(|fate| error_of(fate).map(|error| error.message.as_str()));
-        self.send(&self.store.statements.job_requeue, &[&waits, &entries, &messages]).await
+        self.send(&self.store.statements.job_requeue, &[&JsonbText(&how)]).await
     }
 
     async fn bury(&self) -> Result<Vec<JobId>, Error> {
-        let reasons = self.each(|fate| match fate {
-            Fate::Buried { reason, .. } => *reason,
-            _ => "",
+        let why = self.by_id(|fate| match fate {
+            Fate::Buried { reason, error } => Some(format!(
+                r#"{{"reason":{},"error":{},"message":{}}}"#,
+                json_string(reason),
+                error.entry,
+                json_string(&error.message)
+            )),
+            _ => None,
         });
-        let entries = self.each(|fate| error_of(fate).map(|error| error.entry.as_str()));
-        let messages = self.each(|fate| error_of(fate).map(|error| error.message.as_str()));
-        self.send(&self.store.statements.job_bury, &[&reasons, &entries, &messages]).await
+        self.send(&self.store.statements.job_bury, &[&JsonbText(&why)]).await
     }
 
-    fn each<'a, T>(&'a self, part: impl Fn(&'a Fate) -> T) -> Vec<T> {
-        self.endings.iter().map(|ending| part(&ending.fate)).collect()
+    /// A JSON object of what there is to say of each job, by its id.
+    ///
+    /// An object, not arrays beside the ids: looking up one key needs no join, whose plan could go wrong.
+    fn by_id(&self, part: impl Fn(&Fate) -> Option<String>) -> String {
+        let parts = self.endings.iter().filter_map(|e| Some(format!("\"{}\":{}", e.id, part(&e.fate)?)));
+        format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
     }
 
     async fn send(&self, statement: &Statement, parts: &[&(dyn ToSql + Sync)]) -> Result<Vec<JobId>, Error> {
         let ids: Vec<JobId> = self.endings.iter().map(|ending| ending.id).collect();
-        let claim_ids: Vec<ClaimId> = self.endings.iter().map(|ending| ending.claim_id).collect();
+        let mut claim_ids: Vec<ClaimId> = self.endings.iter().map(|ending| ending.claim_id).collect();
+        claim_ids.sort_unstable();
+        claim_ids.dedup();
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&ids, &claim_ids];
         params.extend_from_slice(parts);
         params.push(&self.worker_id);
@@ -161,9 +188,6 @@ impl Group<'_> {
     }
 }
 
-fn error_of(fate: &Fate) -> Option<&ErrorEntry> {
-    match fate {
-        Fate::Retry { error, .. } | Fate::Buried { error, .. } => Some(error),
-        _ => None,
-    }
+fn json_string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }

@@ -147,12 +147,14 @@ fn typed<'a>(statement: &Statement, params: Params<'a>) -> Vec<(&'a (dyn ToSql +
 }
 
 /// The session settings that our promises rest on, whatever the role's defaults are.
+///
+/// Without bitmap scans, rows found by an array of ids are visited, and so locked, in order of id.
 pub(super) fn session_settings(statement_timeout: Duration) -> String {
     format!(
         "set statement_timeout = {}; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0; \
          set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; \
          set default_transaction_deferrable = off; set search_path = pg_catalog; set timezone = 'UTC'; \
-         set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set jit = off; \
+         set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set jit = off; set enable_bitmapscan = off; \
          set bytea_output = 'hex'; set standard_conforming_strings = on",
         statement_timeout.as_millis()
     )

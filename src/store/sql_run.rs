@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
+use super::time::JsonbText;
 use super::{Store, error};
 use crate::{Failure, FailureClass, Job, WorkerId};
 
@@ -78,19 +79,19 @@ impl Store {
         let result = effect(client, statement, payload).await?;
         client.batch_execute("set local search_path = pg_catalog; set local statement_timeout = 0").await?;
         let finish = &self.statements.job_finish;
-        let (ids, claims, batches) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
-        let (states, results) = (vec!["completed"], vec![Some(result)]);
+        let (ids, claims, none) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
+        let results = format!("{{\"{}\":{result}}}", job.id);
         let finished = client
             .query_typed(
                 &finish.text,
                 &[
                     (&ids, Type::INT8_ARRAY),
                     (&claims, Type::INT8_ARRAY),
-                    (&states, Type::TEXT_ARRAY),
-                    (&results, Type::TEXT_ARRAY),
+                    (&none, Type::INT8_ARRAY),
+                    (&JsonbText(&results), Type::JSONB),
                     (&keep_finished, Type::BOOL),
                     (&worker_id, Type::INT8),
-                    (&batches, Type::INT8_ARRAY),
+                    (&none, Type::INT8_ARRAY),
                 ],
             )
             .await?;

@@ -83,6 +83,24 @@ impl<'a> FromSql<'a> for JsonText<'a> {
     }
 }
 
+/// JSON text sent as a `jsonb`; the server checks it.
+#[derive(Debug)]
+pub(super) struct JsonbText<'a>(pub(super) &'a str);
+
+impl ToSql for JsonbText<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.put_u8(1);
+        out.put_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::JSONB
+    }
+
+    to_sql_checked!();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

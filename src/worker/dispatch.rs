@@ -14,11 +14,12 @@ use tokio::time::Instant;
 
 use super::finisher::Ended;
 use super::held::{StopReason, Ticket};
+use super::lanes::Lanes;
 use super::liveness::Signal;
 use super::pace::{Idle, Pace};
 use super::{Shared, Stopping, attempt};
 use crate::handler::Entry;
-use crate::store::{ClaimOrder, Claimed, Error, Lane, Moment};
+use crate::store::{ClaimOrder, Claimed, Error};
 use crate::{CRASHES_MAX, Job};
 
 /// The most jobs of one claim: beyond it a claim gains nothing and holds its locks longer.
@@ -54,7 +55,7 @@ pub(super) async fn run(
 struct Dispatch {
     shared: Arc<Shared>,
     ended: mpsc::UnboundedSender<Ended>,
-    lanes: Vec<Lane>,
+    lanes: Lanes,
     /// Kinds without a limit of their own; then one set for each kind with one.
     orders: VecDeque<Kinds>,
     /// Looks in a row that found nothing; when every order was tried, the worker is idle.
@@ -82,6 +83,8 @@ struct Kinds {
 struct Answer {
     batch: i64,
     asked: usize,
+    sweep: bool,
+    took: Duration,
     outcome: Result<Vec<Claimed>, Error>,
 }
 
@@ -99,14 +102,6 @@ async fn wait_for(claiming: &mut Option<JoinHandle<Answer>>) -> Answer {
 impl Dispatch {
     fn new(shared: Arc<Shared>, ended: mpsc::UnboundedSender<Ended>) -> Self {
         let settings = &shared.settings;
-        let lane = |queue: &String| {
-            let queue: Arc<str> = queue.as_str().into();
-            (0..=9).map(move |priority| Lane {
-                queue: queue.clone(),
-                priority,
-                after: (Moment::NEG_INFINITY, 0),
-            })
-        };
         let (limited, free): (Vec<_>, Vec<_>) =
             shared.registry.iter().partition(|(_, e)| e.concurrency.is_some());
         let mut orders: VecDeque<Kinds> = limited
@@ -121,7 +116,7 @@ impl Dispatch {
             orders.push_front(Kinds { names, limit: None });
         }
         Self {
-            lanes: settings.queues.iter().flat_map(lane).collect(),
+            lanes: Lanes::new(&settings.queues),
             orders,
             empty_looks: 0,
             slots: Arc::new(Semaphore::new(settings.concurrency)),
@@ -184,25 +179,27 @@ impl Dispatch {
         let arm = std::mem::take(&mut self.arm_next);
         let shared = self.shared.clone();
         let kinds = self.orders[0].names.clone();
-        let lanes = self.lanes.clone();
+        let (lanes, sweep) = self.lanes.next();
         let worker_id = shared.worker_id();
         self.claiming = Some(tokio::spawn(async move {
             // The bell first, then the look: an insert in between rings.
             let armed = if arm { shared.store.arm().await } else { Ok(()) };
+            let began = Instant::now();
             let order = ClaimOrder { worker_id, batch, kinds: &kinds, lanes: &lanes, at_most: asked };
             let outcome = match armed {
                 Ok(()) => shared.store.claim(&order).await,
                 Err(error) => Err(error),
             };
-            Answer { batch, asked, outcome }
+            Answer { batch, asked, sweep, took: began.elapsed(), outcome }
         }));
     }
 
     fn claimed(&mut self, answer: Answer) {
-        let Answer { batch, asked, outcome } = answer;
+        let Answer { batch, asked, sweep, took, outcome } = answer;
         match outcome {
             Ok(claimed) => {
                 self.shared.database_works();
+                self.lanes.claimed(&claimed, asked, sweep, took);
                 self.take_in(batch, asked, claimed);
             }
             Err(error) => {
@@ -255,6 +252,7 @@ impl Dispatch {
         match signal {
             Signal::Wake => {
                 self.idle.woken();
+                self.lanes.sweep_next();
                 self.next_look = Instant::now();
             }
             Signal::ClaimsLost => {

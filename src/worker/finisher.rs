@@ -11,6 +11,8 @@ use crate::store::{Emptied, Ending, Error, ErrorEntry, Fate};
 
 /// Endings in one write at most; more would hold their locks too long.
 const ENDINGS_AT_ONCE: usize = 2_000;
+/// Bytes of results and errors in one write at most, unless one ending alone has more.
+const BYTES_AT_ONCE: usize = 4 * 1024 * 1024;
 /// Bounds of the pause before a write is tried again while the database does not answer.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -28,22 +30,43 @@ pub(super) struct Ended {
 
 /// Writes until the channel is closed and empty.
 pub(super) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<Ended>) {
-    let mut some = Vec::with_capacity(ENDINGS_AT_ONCE);
-    while ended.recv_many(&mut some, ENDINGS_AT_ONCE).await > 0 {
-        let now: Vec<Ended> = std::mem::take(&mut some);
-        let batches = shared.held.strike(now.iter().map(|e| (e.ending.id, e.ending.claim_id, e.batch)));
+    let mut waiting = Vec::with_capacity(ENDINGS_AT_ONCE);
+    while !waiting.is_empty() || ended.recv_many(&mut waiting, ENDINGS_AT_ONCE).await > 0 {
+        let now = next_group(&mut waiting);
         let back = now.iter().any(|e| matches!(e.ending.fate, Fate::Released));
-        let endings: Vec<Ending> = now.iter().filter(|e| !e.written).map(|e| e.ending.clone()).collect();
-        let stale = write(&shared, endings, Emptied { batches }).await;
-        shared.tally.count(now.iter().filter_map(|e| {
-            let counts = !stale.contains(&e.ending.id);
-            e.attempt.as_ref().filter(|_| counts).map(|attempt| (attempt, &e.ending.fate))
-        }));
+        write_group(&shared, now).await;
         if back {
             // Others may have room for what was given back.
             let _ = shared.store.ring().await;
         }
     }
+}
+
+/// Takes as many endings as one write may carry.
+fn next_group(waiting: &mut Vec<Ended>) -> Vec<Ended> {
+    let mut bytes = 0;
+    let fits = waiting.iter().take_while(|ended| {
+        let first = bytes == 0;
+        bytes += 1 + ended.ending.fate.bytes();
+        first || bytes <= BYTES_AT_ONCE
+    });
+    let count = fits.count();
+    waiting.drain(..count).collect()
+}
+
+async fn write_group(shared: &Shared, group: Vec<Ended>) {
+    let batches = shared.held.count_off(group.iter().map(|ended| ended.batch));
+    let (current, older): (Vec<Ended>, Vec<Ended>) =
+        group.into_iter().partition(|ended| shared.held.strike(ended.ending.id, ended.ending.claim_id));
+    if !older.is_empty() {
+        shared.count_stale(&older.iter().map(|ended| ended.ending.id).collect::<Vec<_>>());
+    }
+    let endings: Vec<Ending> = current.iter().filter(|e| !e.written).map(|e| e.ending.clone()).collect();
+    let stale = write(shared, endings, Emptied { batches }).await;
+    shared.tally.count(current.iter().filter_map(|e| {
+        let counts = !stale.contains(&e.ending.id);
+        e.attempt.as_ref().filter(|_| counts).map(|attempt| (attempt, &e.ending.fate))
+    }));
 }
 
 /// Writes one group, however often it takes; answers the jobs that were not ours any more.

@@ -69,21 +69,34 @@ impl Held {
         jobs.into_iter()
             .map(|job| {
                 let stop = Arc::new(Stop::default());
-                inner.jobs.insert(job.id, (job.claim_id, stop.clone()));
+                if let Some((_, older)) = inner.jobs.insert(job.id, (job.claim_id, stop.clone())) {
+                    // It was taken from us and has come back: what still runs under the older claim must stop.
+                    older.set(StopReason::ClaimLost);
+                }
                 Ticket { job: Arc::new(job), batch, stop }
             })
             .collect()
     }
 
-    /// Strikes out jobs whose end is about to be written; answers the claims of which nothing is left.
-    pub(super) fn strike(&self, ended: impl Iterator<Item = (JobId, ClaimId, i64)>) -> Vec<i64> {
+    /// Strikes out a job whose end is about to be written, and answers whether its claim is still the one we
+    /// hold it by.
+    ///
+    /// The database checks the claims of a group of endings together; that no job is in a group under an
+    /// older claim than the one it is held by is seen to here.
+    pub(super) fn strike(&self, id: JobId, claim_id: ClaimId) -> bool {
+        let mut inner = self.lock();
+        let current = inner.jobs.get(&id).is_some_and(|(claim, _)| *claim == claim_id);
+        if current {
+            inner.jobs.remove(&id);
+        }
+        current
+    }
+
+    /// Counts jobs of claims off; answers the claims of which nothing is left.
+    pub(super) fn count_off(&self, batches: impl Iterator<Item = i64>) -> Vec<i64> {
         let mut inner = self.lock();
         let mut emptied = Vec::new();
-        for (id, claim_id, batch) in ended {
-            // The same job may be here again under a later claim.
-            if inner.jobs.get(&id).is_some_and(|(claim, _)| *claim == claim_id) {
-                inner.jobs.remove(&id);
-            }
+        for batch in batches {
             if let Some(left) = inner.batches.get_mut(&batch) {
                 *left -= 1;
                 if *left == 0 {

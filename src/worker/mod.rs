@@ -8,6 +8,7 @@ mod attempt;
 mod dispatch;
 mod finisher;
 mod held;
+mod lanes;
 mod liveness;
 mod pace;
 mod tally;

@@ -84,11 +84,12 @@ fn millis(wait: Duration) -> i64 {
     wait.min(WAIT_MAX).as_millis() as i64
 }
 
+/// A job for the tests of this floor.
 #[cfg(test)]
-mod tests {
-    use super::*;
+pub(super) mod testing {
+    use super::{Duration, Job};
 
-    fn job(attempt: i32, crashes: i32) -> Job {
+    pub(in crate::worker) fn job(attempt: i32, crashes: i32) -> Job {
         Job {
             id: 1,
             claim_id: 1,
@@ -108,6 +109,12 @@ mod tests {
             traceparent: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::job;
+    use super::*;
 
     fn fate(outcome: Outcome, job: &Job) -> Fate {
         fate_of(outcome, job, &JobDefaults::default(), 7, 0.5)
