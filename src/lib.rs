@@ -1,6 +1,7 @@
 //! A job queue that is one Postgres table and one binary.
 
 mod backoff;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod embedded;

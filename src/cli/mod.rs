@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Here configuration becomes settings; nothing below knows of it.
 
+mod bench;
 mod completions;
 mod config;
 mod migrate;
@@ -53,6 +54,8 @@ enum Verb {
     Migrate(migrate::Args),
     /// Run a worker until SIGTERM or Ctrl-C.
     Work(work::Args),
+    /// Measure this machine's Postgres with and without rowcrew.
+    Bench(bench::Args),
     /// Show, check or print an example of the configuration.
     Config(config::Args),
     /// Print a script that completes rowcrew's words in your shell.
@@ -81,6 +84,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Migrate(args) => in_runtime(migrate::run(args, &load()?)),
         Verb::Work(args) => in_runtime(work::run(self::load(&global, args.overrides())?)),
+        Verb::Bench(args) => in_runtime(bench::run(args, load)),
         Verb::Config(args) => config::run(&args, load),
         Verb::Completions(args) => completions::run(&args),
     }

@@ -1,0 +1,123 @@
+//! What a bench found: rates per contender and round, and the ratios that are its figures.
+
+use serde_json::{Value, json};
+
+/// What a figure shall be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Goal {
+    /// At least this.
+    AtLeast(f64),
+    /// At most this.
+    AtMost(f64),
+}
+
+/// One figure: a value for each round.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What it is, as "worker / bare SQL".
+    pub name: String,
+    /// One value for each round.
+    pub rounds: Vec<f64>,
+    /// What it shall be, where there is a goal.
+    pub goal: Option<Goal>,
+}
+
+/// All that a bench found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Which bench.
+    pub bench: &'static str,
+    /// What was measured of each contender.
+    pub measured: Vec<Figure>,
+    /// The figures that count.
+    pub figures: Vec<Figure>,
+    /// What a reader must know.
+    pub notes: Vec<String>,
+}
+
+impl Figure {
+    /// The least, the middle and the largest value.
+    pub fn spread(&self) -> (f64, f64, f64) {
+        let mut sorted = self.rounds.clone();
+        sorted.sort_by(f64::total_cmp);
+        match sorted.len() {
+            0 => (f64::NAN, f64::NAN, f64::NAN),
+            n => (sorted[0], f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2]), sorted[n - 1]),
+        }
+    }
+
+    /// Whether the middle value meets the goal; `None` without one.
+    pub fn is_met(&self) -> Option<bool> {
+        let (_, middle, _) = self.spread();
+        self.goal.map(|goal| match goal {
+            Goal::AtLeast(bound) => middle >= bound,
+            Goal::AtMost(bound) => middle <= bound,
+        })
+    }
+
+    fn json(&self) -> Value {
+        let (min, median, max) = self.spread();
+        let goal = self.goal.map(|goal| match goal {
+            Goal::AtLeast(bound) => json!({ "at_least": bound }),
+            Goal::AtMost(bound) => json!({ "at_most": bound }),
+        });
+        json!({ "name": self.name, "min": min, "median": median, "max": max, "rounds": self.rounds,
+            "goal": goal, "met": self.is_met() })
+    }
+}
+
+impl Report {
+    /// An empty report.
+    pub fn new(bench: &'static str) -> Self {
+        Self { bench, ..Self::default() }
+    }
+
+    /// Notes what a contender reached in one more round.
+    pub fn measure(&mut self, name: &str, value: f64) {
+        match self.measured.iter_mut().find(|figure| figure.name == name) {
+            Some(figure) => figure.rounds.push(value),
+            None => {
+                self.measured.push(Figure { name: name.to_owned(), rounds: vec![value], goal: None });
+            }
+        }
+    }
+
+    /// Adds the figure `over / under`, round by round.
+    pub fn ratio(&mut self, name: &str, over: &str, under: &str, goal: Goal) {
+        let of =
+            |name: &str| self.measured.iter().find(|f| f.name == name).map_or(&[][..], |f| &f.rounds[..]);
+        let rounds = of(over).iter().zip(of(under)).map(|(a, b)| a / b).collect();
+        self.figures.push(Figure { name: name.to_owned(), rounds, goal: Some(goal) });
+    }
+
+    /// Adds a measured value as a figure of its own.
+    pub fn absolute(&mut self, name: &str, goal: Goal) {
+        let rounds =
+            self.measured.iter().find(|f| f.name == name).map_or_else(Vec::new, |f| f.rounds.clone());
+        self.figures.push(Figure { name: name.to_owned(), rounds, goal: Some(goal) });
+    }
+
+    /// The report as JSON.
+    pub fn json(&self) -> Value {
+        let all = |figures: &[Figure]| figures.iter().map(Figure::json).collect::<Vec<_>>();
+        json!({ "bench": self.bench, "measured": all(&self.measured), "figures": all(&self.figures), "notes": self.notes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_the_middle_of_the_ratios_of_each_round() {
+        let mut report = Report::new("drain");
+        for (a, b) in [(10.0, 10.0), (30.0, 10.0), (16.0, 8.0)] {
+            report.measure("a", a);
+            report.measure("b", b);
+        }
+        report.ratio("a / b", "a", "b", Goal::AtLeast(2.0));
+        assert_eq!(report.figures[0].spread(), (1.0, 2.0, 3.0));
+        assert_eq!(report.figures[0].is_met(), Some(true));
+        assert_eq!(report.json()["figures"][0]["goal"]["at_least"], 2.0);
+    }
+}
