@@ -23,7 +23,9 @@ back as (
     set
         state = 'available',
         attempts = case when h.error is null then greatest(j.attempts - 1, 0) else j.attempts end,
+        -- One whose cancellation was asked for does not wait: its next claim ends it.
         retry_at = case when h.wait_ms is null then j.retry_at
+            when j.cancel_requested_at is not null then clock_timestamp()
             else clock_timestamp() + h.wait_ms * interval '1 millisecond' end,
         last_error = coalesce(h.message, j.last_error),
         errors = case when h.error is null then j.errors
