@@ -102,6 +102,10 @@ impl Store {
                 _ => group.end(keep_finished).await?,
             });
         }
+        // Left over when all endings were written elsewhere, as SQL handlers do.
+        if let Some(batches) = batches.filter(|batches| !batches.is_empty()) {
+            Group { store: self, worker_id, batches, endings: Vec::new() }.end(keep_finished).await?;
+        }
         Ok(endings.iter().map(|ending| ending.id).filter(|id| !written.contains(id)).collect())
     }
 }
