@@ -12,6 +12,7 @@ mod liveness;
 mod pace;
 mod tally;
 mod verdict;
+mod watcher;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
