@@ -6,5 +6,8 @@
     reason = "a test binary has no public interface, and its support grows with the tests"
 )]
 
+mod cancel;
+mod crash;
 mod jobs_run;
+mod stop;
 mod support;
