@@ -8,6 +8,10 @@
 
 mod cancel;
 mod crash;
+mod handlers_run;
 mod jobs_run;
+mod limits;
+mod outage;
+mod retries;
 mod stop;
 mod support;

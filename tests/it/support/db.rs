@@ -38,6 +38,11 @@ impl Db {
         Self { client: connect(&url).await, name: "postgres".to_owned(), url }
     }
 
+    /// A connection to another database of the same server.
+    pub(crate) async fn outside(&self) -> Client {
+        connect(&admin_url("postgres")).await
+    }
+
     /// Connects anew, after the server was away.
     pub(crate) async fn reconnect(&mut self) {
         self.client = connect(&self.url).await;
