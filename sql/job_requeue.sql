@@ -12,10 +12,11 @@ with back as (
     set
         state = 'available',
         attempts = case when $3::jsonb -> j.id::text ? 'error' then j.attempts else greatest(j.attempts - 1, 0) end,
+        -- One whose cancellation was asked for does not wait: its next claim ends it.
         retry_at = case
-            when $3::jsonb -> j.id::text ? 'wait_ms'
-                then clock_timestamp() + ($3::jsonb -> j.id::text ->> 'wait_ms')::bigint * interval '1 millisecond'
-            else j.retry_at
+            when not $3::jsonb -> j.id::text ? 'wait_ms' then j.retry_at
+            when j.cancel_requested_at is not null then clock_timestamp()
+            else clock_timestamp() + ($3::jsonb -> j.id::text ->> 'wait_ms')::bigint * interval '1 millisecond'
         end,
         last_error = coalesce($3::jsonb -> j.id::text ->> 'message', j.last_error),
         errors = case

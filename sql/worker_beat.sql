@@ -12,6 +12,9 @@ set
     running = $2,
     state = $3,
     lock_key = $5,
-    locked_at = case when $4 then coalesce(w.locked_at, clock_timestamp()) end
+    -- A lock from before the server's last start is gone with it: the one now held was taken since.
+    locked_at = case when not $4 then null
+        when w.locked_at > pg_postmaster_start_time() then w.locked_at
+        else clock_timestamp() end
 where w.id = $1
 returning w.cancels, clock_timestamp() as clock

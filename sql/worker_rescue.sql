@@ -1,5 +1,6 @@
 -- Takes a lost worker from the crew and gives its jobs back: those it ran at once, at the cost of an attempt and
--- a crash; a job that ran alone when the worker died for the third time is buried as crashed.
+-- a crash; a job that ran alone when the worker died for the third time is buried as crashed, and then the
+-- others, none of which had begun, go back unharmed.
 --
 -- Params:  $1 worker_id int8, $2 beat int8 (as last seen; if it has changed, the worker lives), $3 crashes_max int4
 -- Returns: name text, given_back int8, buried int8
@@ -18,8 +19,8 @@ batches as (
 held as materialized (
     select
         mine.id,
-        mine.id = l.alone_job_id or l.alone_job_id is null as blamed,
-        mine.id = l.alone_job_id and mine.crashes + 1 >= $3 as condemned,
+        mine.id is not distinct from l.alone_job_id as alone,
+        mine.crashes,
         jsonb_build_object(
             'attempt', mine.attempts, 'at', now(), 'worker', l.id, 'class', 'lost_worker',
             'error', 'its worker was lost: ' || l.name || ', id ' || l.id
@@ -39,23 +40,33 @@ held as materialized (
         for update
     ) as mine
 ),
+judged as materialized (
+    select
+        h.id, h.error,
+        -- A job that ran alone and has ended since is no excuse for those that followed it.
+        h.alone or not exists (select from held i where i.alone) as blamed,
+        h.alone and h.crashes + 1 >= $3 as condemned
+    from held h
+),
 back as (
     update rowcrew.jobs j
     set
         state = 'available',
+        attempts = case when h.blamed then j.attempts else greatest(j.attempts - 1, 0) end,
         crashes = j.crashes + case when h.blamed then 1 else 0 end,
-        last_error = h.error ->> 'error',
-        errors = case when jsonb_array_length(j.errors) >= 100 then (j.errors - 0) || h.error
+        last_error = case when h.blamed then h.error ->> 'error' else j.last_error end,
+        errors = case when not h.blamed then j.errors
+            when jsonb_array_length(j.errors) >= 100 then (j.errors - 0) || h.error
             else coalesce(j.errors, '[]') || h.error end,
         claimed_by = null,
         claim_id = null
-    from held h
+    from judged h
     where j.shard = 0 and j.id = h.id and not h.condemned and j.id = any (array(select i.id from held i))
     returning j.id
 ),
 removed as (
     delete from rowcrew.jobs j
-    where j.shard = 0 and j.id = any (array(select h.id from held h where h.condemned))
+    where j.shard = 0 and j.id = any (array(select h.id from judged h where h.condemned))
     returning
         j.shard, j.id, j.kind, j.payload, j.queue, j.priority, j.run_at, j.max_attempts, j.backoff, j.timeout,
         j.expires_at, j.unique_key, j.group_key, j.tags, j.meta, j.attempts, j.crashes, j.retry_at, j.claimed_by,
@@ -72,7 +83,7 @@ buried as (
         r.claim_id, r.claimed_at, r.progress, r.created_at,
         h.error ->> 'error', coalesce(r.errors, '[]') || h.error, 'crashed'
     from removed r
-    join held h on h.id = r.id
+    join judged h on h.id = r.id
     returning id
 ),
 noted as (

@@ -105,5 +105,9 @@ fn load(global: &Global, verb: Overrides) -> anyhow::Result<Config> {
 }
 
 fn in_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work);
+    // A name look-up or another blocking call that hangs must not hold up the end.
+    runtime.shutdown_background();
+    outcome
 }

@@ -8,6 +8,7 @@ use crate::store::{Error, Kept, Store};
 #[derive(Debug, Clone, Copy)]
 enum Duty {
     Expire,
+    Reclaim,
     Partitions,
     PruneDead,
     TidyStats,
@@ -15,8 +16,9 @@ enum Duty {
 }
 
 /// Each duty with its interval; a new one is a line here and an arm below.
-const DUTIES: [(Duty, Duration); 5] = [
+const DUTIES: [(Duty, Duration); 6] = [
     (Duty::Expire, Duration::from_secs(5)),
+    (Duty::Reclaim, Duration::from_secs(10)),
     (Duty::SampleDepths, Duration::from_mins(1)),
     (Duty::TidyStats, Duration::from_mins(10)),
     (Duty::Partitions, Duration::from_hours(1)),
@@ -55,6 +57,17 @@ async fn once(duty: Duty, store: &Store, kept: Kept) -> Result<(), Error> {
         Duty::Expire => {
             for (queue, kind, jobs) in store.expire().await? {
                 tracing::info!(queue, kind, jobs, "jobs expired before they were begun");
+            }
+            Ok(())
+        }
+        Duty::Reclaim => {
+            let given_back = store.reclaim().await?;
+            if given_back > 0 {
+                tracing::warn!(
+                    given_back,
+                    "claims arrived after their workers had left; the jobs are given back"
+                );
+                store.ring().await?;
             }
             Ok(())
         }

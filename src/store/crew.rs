@@ -71,9 +71,14 @@ impl Store {
         Ok((row.get(0), row.get(1)))
     }
 
-    /// Takes a worker that stops in order from the crew.
-    pub async fn leave(&self, id: WorkerId) -> Result<(), Error> {
-        self.query(&self.statements.worker_leave, &[&id]).await.map(drop)
+    /// Takes a worker that stops in order from the crew; answers how many jobs it still held, now given back.
+    pub async fn leave(&self, id: WorkerId) -> Result<i64, Error> {
+        Ok(self.query_one(&self.statements.worker_leave, &[&id]).await?.get(0))
+    }
+
+    /// Gives back jobs whose claims arrived after their worker had left the crew; answers how many.
+    pub async fn reclaim(&self) -> Result<i64, Error> {
+        Ok(self.query_one(&self.statements.claims_reclaim, &[]).await?.get(0))
     }
 
     /// Says which job now runs alone, or that none does.

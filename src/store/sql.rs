@@ -52,7 +52,7 @@ macro_rules! statements {
 }
 
 statements! {
-    claim_forget, dead_prune, depth_sample, finished_prune, job_bury, job_claim, job_expire, job_finish,
+    claim_forget, claims_reclaim, dead_prune, depth_sample, finished_prune, job_bury, job_claim, job_expire, job_finish,
     job_requeue, jobs_cancelled, stats_flush, stats_fold, stats_prune, wake_arm, wake_ring, worker_alone,
     worker_beat, worker_leave, worker_register, worker_rescue, workers_observe,
 }

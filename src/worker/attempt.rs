@@ -44,7 +44,7 @@ pub(super) async fn run(shared: &Shared, entry: &Entry, ticket: Ticket) -> Ended
         // Told to stop, it failed: that is the stop's doing, not the job's.
         End::Answered(Err(_)) if stopped == Some(StopReason::Cancelled) => (Fate::Cancelled, false),
         End::Answered(Err(_)) if stopped.is_some() => (Fate::Released, false),
-        End::Answered(outcome) => (fate(shared, entry, job, outcome), false),
+        End::Answered(outcome) => (fate(shared, entry, job, outcome, began.elapsed()), false),
     };
     Ended {
         ending: Ending { id: job.id, claim_id: job.claim_id, fate },
@@ -74,14 +74,14 @@ fn expired() -> Failure {
     Failure::bury(FailureClass::Expired, "expires_at passed before it was done")
 }
 
-fn fate(shared: &Shared, entry: &Entry, job: &Job, outcome: Outcome) -> Fate {
+fn fate(shared: &Shared, entry: &Entry, job: &Job, outcome: Outcome, ran: Duration) -> Fate {
     if let Err(failure) = &outcome {
         tracing::info!(
             job.id, job.kind = &*job.kind, attempt = job.attempt, class = failure.class.as_str(),
             error = %crate::text::truncated(&failure.message, 500), "an attempt failed"
         );
     }
-    fate_of(outcome, job, &entry.defaults, shared.worker_id(), fastrand::f64())
+    fate_of(outcome, job, ran, &entry.defaults, shared.worker_id(), fastrand::f64())
 }
 
 async fn attempt(shared: &Shared, entry: &Entry, ticket: &Ticket) -> End {
@@ -96,15 +96,27 @@ async fn attempt(shared: &Shared, entry: &Entry, ticket: &Ticket) -> End {
     let stop = ticket.stop.token();
     tokio::select! {
         biased;
-        end = &mut work => end,
+        end = &mut work => named(end, at_limit),
         () = stop.cancelled() => match tokio::time::timeout(STOP_GRACE, &mut work).await {
             Ok(end) => end,
             Err(_) => End::Stopped(ticket.stop.reason().unwrap_or(StopReason::Shutdown)),
         },
-        () = tokio::time::sleep(limit) => End::Answered(Err(match at_limit {
-            FailureClass::Expired => expired(),
-            _ => Failure::retry(FailureClass::Timeout, format!("timed out after {limit:?}")),
-        })),
+        () = tokio::time::sleep(limit) => {
+            let failure = Failure::retry(FailureClass::Timeout, format!("timed out after {limit:?}"));
+            named(End::Answered(Err(failure)), at_limit)
+        }
+    }
+}
+
+/// A handler that keeps to its limit does not know which limit it was: here the end of time gets its name.
+fn named(end: End, at_limit: FailureClass) -> End {
+    match end {
+        End::Answered(Err(failure))
+            if failure.class == FailureClass::Timeout && at_limit == FailureClass::Expired =>
+        {
+            End::Answered(Err(Failure { detail: failure.detail, ..expired() }))
+        }
+        other => other,
     }
 }
 

@@ -20,7 +20,7 @@ use super::pace::{Idle, Pace};
 use super::{Shared, Stopping, attempt};
 use crate::handler::Entry;
 use crate::store::{ClaimOrder, Claimed, Error};
-use crate::{CRASHES_MAX, Job};
+use crate::{CRASHES_MAX, Job, WorkerId};
 
 /// The most jobs of one claim: beyond it a claim gains nothing and holds its locks longer.
 const BATCH_MAX: usize = 1_000;
@@ -29,13 +29,13 @@ const STOP_WAIT: Duration = Duration::from_millis(450);
 /// Pause after a claim that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(250);
 
-/// Runs until the worker is asked to stop and no job is left in it.
+/// Runs until the worker is asked to stop and no job is left in it; answers when its time to drain is over.
 pub(super) async fn run(
     shared: Arc<Shared>,
     mut heard: mpsc::UnboundedReceiver<Signal>,
     ended: mpsc::UnboundedSender<Ended>,
     mut stopping: watch::Receiver<Stopping>,
-) {
+) -> Instant {
     let mut dispatch = Dispatch::new(shared, ended);
     while *stopping.borrow_and_update() == Stopping::No {
         dispatch.start_jobs();
@@ -49,7 +49,7 @@ pub(super) async fn run(
             _ = stopping.changed() => {}
         }
     }
-    dispatch.drain(heard, stopping).await;
+    dispatch.drain(heard, stopping).await
 }
 
 struct Dispatch {
@@ -81,6 +81,7 @@ struct Kinds {
 }
 
 struct Answer {
+    worker_id: WorkerId,
     batch: i64,
     asked: usize,
     sweep: bool,
@@ -136,7 +137,7 @@ impl Dispatch {
 
     /// Jobs the next claim of this order may bring.
     fn room(&mut self) -> usize {
-        if !self.suspects.is_empty() || self.alone {
+        if !self.suspects.is_empty() || self.alone || self.shared.is_silent() {
             return 0;
         }
         let ahead = self.pace.ahead();
@@ -190,17 +191,22 @@ impl Dispatch {
                 Ok(()) => shared.store.claim(&order).await,
                 Err(error) => Err(error),
             };
-            Answer { batch, asked, sweep, took: began.elapsed(), outcome }
+            Answer { worker_id, batch, asked, sweep, took: began.elapsed(), outcome }
         }));
     }
 
     fn claimed(&mut self, answer: Answer) {
-        let Answer { batch, asked, sweep, took, outcome } = answer;
+        let Answer { worker_id, batch, asked, sweep, took, outcome } = answer;
         match outcome {
             Ok(claimed) => {
                 self.shared.database_works();
                 self.lanes.claimed(&claimed, asked, sweep, took);
                 self.take_in(batch, asked, claimed);
+                // Claimed in a name that the crew has struck out: nobody would rescue these jobs. (Should the
+                // name change only after this look, all that is held is given up then.)
+                if worker_id != self.shared.worker_id() {
+                    self.give_back_waiting();
+                }
             }
             Err(error) => {
                 self.next_look = Instant::now() + FAILED_PAUSE.mul_f64(0.5 + fastrand::f64());
@@ -210,7 +216,7 @@ impl Dispatch {
                     tracing::error!(%error, "jobs cannot be claimed");
                 }
                 // Whether it took effect is not known: settle it.
-                tokio::spawn(forget(self.shared.clone(), batch));
+                tokio::spawn(forget(self.shared.clone(), worker_id, batch));
             }
         }
     }
@@ -255,11 +261,13 @@ impl Dispatch {
                 self.lanes.sweep_next();
                 self.next_look = Instant::now();
             }
-            Signal::ClaimsLost => {
-                for ticket in self.waiting() {
-                    let _ = self.ended.send(attempt::given_back(&ticket));
-                }
-            }
+            Signal::ClaimsLost => self.give_back_waiting(),
+        }
+    }
+
+    fn give_back_waiting(&mut self) {
+        for ticket in self.waiting() {
+            let _ = self.ended.send(attempt::given_back(&ticket));
         }
     }
 
@@ -307,10 +315,11 @@ impl Dispatch {
             self.alone = true;
             let slots = self.slots.clone().try_acquire_many_owned(all as u32).expect("all are free");
             self.start(suspect, vec![slots]);
-        } else if !idle {
-            for ticket in self.buffer.drain(..) {
-                let _ = self.ended.send(attempt::given_back(&ticket));
-            }
+        } else {
+            // Other suspects wait here for the workers to be idle, but not for the one that runs.
+            let keep = if self.alone { VecDeque::new() } else { std::mem::take(&mut self.suspects) };
+            self.give_back_waiting();
+            self.suspects = keep;
         }
     }
 
@@ -321,55 +330,49 @@ impl Dispatch {
             return;
         };
         let run = Run { shared: self.shared.clone(), ended: self.ended.clone(), entry, alone: self.alone };
+        run.shared.running.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             run.job(ticket).await;
+            run.shared.running.fetch_sub(1, Ordering::Relaxed);
             drop(slots);
             run.shared.changed.notify_one();
         });
     }
 
-    /// Claims nothing more, gives back what has not begun, and waits for the rest as long as it may.
+    /// Claims nothing more, gives back what has not begun, and waits for the rest as long as it may; answers
+    /// when that time is over.
     async fn drain(
         mut self,
         mut heard: mpsc::UnboundedReceiver<Signal>,
         mut stopping: watch::Receiver<Stopping>,
-    ) {
-        let deadline = Instant::now() + self.shared.settings.drain;
+    ) -> Instant {
+        let mut over = Instant::now() + self.shared.settings.drain;
         tracing::info!(
             running = self.running(),
             drain_ms = self.shared.settings.drain.as_millis() as u64,
             "worker drains"
         );
-        let at_once = *stopping.borrow() == Stopping::Now;
-        let mut time_over = at_once;
-        if at_once {
-            self.shared.stop_everything(StopReason::Shutdown);
-        }
+        let mut told_to_stop = false;
         loop {
-            for ticket in self.waiting() {
-                let _ = self.ended.send(attempt::given_back(&ticket));
+            let now = Instant::now();
+            if *stopping.borrow_and_update() == Stopping::Now {
+                over = over.min(now);
             }
+            if now >= over && !told_to_stop {
+                told_to_stop = true;
+                self.shared.stop_everything(StopReason::Shutdown);
+            }
+            self.give_back_waiting();
             if self.claiming.is_none() && self.running() == 0 {
-                return;
+                return over;
             }
-            let until = if time_over { Instant::now() + STOP_WAIT } else { deadline };
             tokio::select! {
                 answer = wait_for(&mut self.claiming) => self.claimed(answer),
                 () = self.shared.changed.notified() => {}
                 Some(signal) = heard.recv() => self.heard(signal),
-                () = tokio::time::sleep_until(until) => {
-                    if time_over {
-                        return;
-                    }
-                    time_over = true;
-                    self.shared.stop_everything(StopReason::Shutdown);
-                }
-                Ok(()) = stopping.changed() => {
-                    if *stopping.borrow_and_update() == Stopping::Now && !time_over {
-                        time_over = true;
-                        self.shared.stop_everything(StopReason::Shutdown);
-                    }
-                }
+                Ok(()) = stopping.changed() => {}
+                () = tokio::time::sleep_until(over), if !told_to_stop => {}
+                () = tokio::time::sleep_until(over + STOP_WAIT), if told_to_stop => return over,
             }
         }
     }
@@ -402,9 +405,7 @@ impl Run {
                 return;
             }
         }
-        shared.running.fetch_add(1, Ordering::Relaxed);
         let ended = attempt::run(shared, &self.entry, ticket).await;
-        shared.running.fetch_sub(1, Ordering::Relaxed);
         let _ = self.ended.send(ended);
         if self.alone {
             let _ = shared.store.set_alone(shared.worker_id(), None).await;
@@ -413,8 +414,7 @@ impl Run {
 }
 
 /// Settles a claim whose answer was lost, however long the database takes to come back.
-async fn forget(shared: Arc<Shared>, batch: i64) {
-    let worker_id = shared.worker_id();
+async fn forget(shared: Arc<Shared>, worker_id: WorkerId, batch: i64) {
     while !shared.gives_up() {
         match shared.store.forget_claim(worker_id, batch).await {
             Ok(0) => return,

@@ -99,9 +99,16 @@ async fn write(shared: &Shared, endings: Vec<Ending>, emptied: Emptied) -> Vec<i
                 for ending in endings {
                     stale.extend(Box::pin(write(shared, vec![ending], Emptied::default())).await);
                 }
+                Box::pin(write(shared, Vec::new(), emptied)).await;
                 return stale;
             }
-            Err(error) => return write_plainly(shared, endings, &error).await,
+            Err(error) => {
+                let stale = write_plainly(shared, endings, &error).await;
+                if !emptied.batches.is_empty() {
+                    let _ = shared.store.finish(worker_id, Vec::new(), emptied, keep).await;
+                }
+                return stale;
+            }
         }
     }
 }

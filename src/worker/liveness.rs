@@ -5,7 +5,6 @@
 //! in a row; or its beat has not changed for long. Beats are compared with each other as they are seen and
 //! timed by the watcher's own clock, so that no clock that is set can make a live worker look lost.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -14,22 +13,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::held::StopReason;
+use super::watcher::{LOOK_EVERY, Watcher};
 use super::{Shared, Stopping};
-use crate::WorkerId;
 use crate::store::{Beat, Error, Notice, Observed, Private, Registration};
 
 /// Between two beats.
 const BEAT_EVERY: Duration = Duration::from_secs(2);
-/// Between two looks at the others' locks. Two looks find a killed worker within about a second.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Without a beat that went through for so long, this worker stops its jobs: before anyone may take over.
 const SELF_STOP: Duration = Duration::from_secs(6);
-/// A beat unchanged for so long, with the lock gone: lost.
-const SILENT_UNLOCKED: Duration = Duration::from_secs(10);
-/// A beat unchanged for so long, with the lock held (stopped, or cut off): lost.
-const SILENT_LOCKED: Duration = Duration::from_secs(15);
-/// Pause before the next try to connect; shorter than a beat, and spread.
-const RECONNECT_EVERY: Duration = Duration::from_millis(300);
+/// How long a connection may take to open. Longer than a beat, which waits for it; with one beat before and one
+/// after it still less than the time after which others take over.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// How long a rescue may take; as above. One that takes longer is found done, or done again.
+const RESCUE_MAX: Duration = Duration::from_secs(4);
 /// Without being heard for so long the listener is sent a notice of its own.
 const LISTENER_CHECK: Duration = Duration::from_secs(5);
 
@@ -83,7 +79,8 @@ pub(super) fn start(
             beaten_at: Instant::now(),
             stopped_itself: false,
             cancels: 0,
-            seen: HashMap::new(),
+            watcher: Watcher::new(),
+            was_connected: false,
         };
         runtime.block_on(async {
             tokio::select! {
@@ -112,15 +109,8 @@ struct Life {
     beaten_at: Instant,
     stopped_itself: bool,
     cancels: i64,
-    seen: HashMap<WorkerId, Seen>,
-}
-
-/// What is remembered of another worker.
-struct Seen {
-    beat: i64,
-    changed_at: Instant,
-    /// Looks in a row without its lock.
-    unlocked: u32,
+    watcher: Watcher,
+    was_connected: bool,
 }
 
 impl Life {
@@ -134,8 +124,12 @@ impl Life {
                 _ = looks.tick() => {}
                 notice = hear(&mut self.listener) => {
                     next_check = Instant::now() + LISTENER_CHECK;
-                    self.heard(notice).await;
-                    continue;
+                    if let Some(notice) = notice {
+                        self.heard(notice).await;
+                        continue;
+                    }
+                    // Cut off: back at once, before others see the lock gone twice.
+                    self.listener = None;
                 }
             }
             self.connect().await;
@@ -160,15 +154,18 @@ impl Life {
                 continue;
             }
             *place = None;
-            match tokio::time::timeout(RECONNECT_EVERY * 10, open(&self.shared, self.lock_key, listens)).await
-            {
-                Ok(Ok(private)) => {
-                    *place = Some(private);
-                    if listens {
-                        // What was said meanwhile was not heard.
-                        let _ = self.signals.send(Signal::Wake);
-                        self.stop_cancelled().await;
+            match tokio::time::timeout(CONNECT_MAX, open(&self.shared, self.lock_key, listens)).await {
+                Ok(Ok(private)) if !listens => {
+                    self.beater = Some(private);
+                    if std::mem::replace(&mut self.was_connected, true) {
+                        self.watcher.was_cut(Instant::now());
                     }
+                }
+                Ok(Ok(private)) => {
+                    self.listener = Some(private);
+                    // What was said meanwhile was not heard.
+                    let _ = self.signals.send(Signal::Wake);
+                    self.stop_cancelled().await;
                 }
                 Ok(Err(error)) => {
                     self.shared.database_failed(&error);
@@ -206,9 +203,7 @@ impl Life {
         self.beaten_at = sent_at;
         self.shared.tally.set_clock(beat.clock);
         self.shared.database_works();
-        if std::mem::take(&mut self.stopped_itself) {
-            tracing::info!("the database hears this worker again");
-        }
+        self.claims_again();
         if std::mem::replace(&mut self.cancels, beat.cancels) != beat.cancels {
             self.stop_cancelled().await;
         }
@@ -222,18 +217,31 @@ impl Life {
         );
         self.give_up_claims();
         let Some(beater) = &self.beater else { return };
-        match beater.store.register(&self.registration).await {
-            Ok((id, lock_key)) => {
-                self.shared.worker_id.store(id, Ordering::Relaxed);
+        let sent_at = Instant::now();
+        match tokio::time::timeout(BEAT_EVERY, beater.store.register(&self.registration)).await {
+            Ok(Ok((id, lock_key))) => {
+                self.shared.worker_id.store(id, Ordering::SeqCst);
+                // What was claimed in the old name until this moment.
+                self.give_up_claims();
                 self.lock_key = lock_key;
                 self.cancels = 0;
-                self.beaten_at = Instant::now();
+                self.beaten_at = sent_at;
                 tracing::info!(worker.id = id, "worker started again");
                 // The new lock is taken with new connections.
                 self.beater = None;
                 self.listener = None;
+                self.claims_again();
             }
-            Err(error) => self.beat_failed(Some(&error)),
+            Ok(Err(error)) => self.beat_failed(Some(&error)),
+            Err(_) => self.beat_failed(None),
+        }
+    }
+
+    fn claims_again(&mut self) {
+        if std::mem::take(&mut self.stopped_itself) {
+            tracing::info!("the database hears this worker again");
+            self.shared.silent.store(false, Ordering::Relaxed);
+            self.shared.changed.notify_one();
         }
     }
 
@@ -241,6 +249,7 @@ impl Life {
     fn stop_if_silent(&mut self) {
         if !self.stopped_itself && self.beaten_at.elapsed() > SELF_STOP {
             self.stopped_itself = true;
+            self.shared.silent.store(true, Ordering::Relaxed);
             tracing::error!(
                 "no beat reached the database for {} s; this worker stops its jobs",
                 SELF_STOP.as_secs()
@@ -254,13 +263,12 @@ impl Life {
         let _ = self.signals.send(Signal::ClaimsLost);
     }
 
-    async fn heard(&mut self, notice: Option<Notice>) {
+    async fn heard(&mut self, notice: Notice) {
         match notice {
-            Some(Notice::Wake) => {
+            Notice::Wake => {
                 let _ = self.signals.send(Signal::Wake);
             }
-            Some(Notice::Cancel) => self.stop_cancelled().await,
-            None => self.listener = None,
+            Notice::Cancel => self.stop_cancelled().await,
         }
     }
 
@@ -268,15 +276,16 @@ impl Life {
     async fn stop_cancelled(&mut self) {
         let held = self.shared.held.claims();
         let Some(beater) = self.beater.as_ref().filter(|_| !held.is_empty()) else { return };
-        match beater.store.to_stop(&held).await {
-            Ok(jobs) => {
+        match tokio::time::timeout(BEAT_EVERY, beater.store.to_stop(&held)).await {
+            Ok(Ok(jobs)) => {
                 for (id, cancelled) in jobs {
                     let reason = if cancelled { StopReason::Cancelled } else { StopReason::ClaimLost };
                     self.shared.held.stop(id, reason);
                 }
                 self.shared.changed.notify_one();
             }
-            Err(error) => self.beat_failed(Some(&error)),
+            Ok(Err(error)) => self.beat_failed(Some(&error)),
+            Err(_) => self.beat_failed(None),
         }
     }
 
@@ -291,41 +300,21 @@ impl Life {
 
     /// Looks at the others and rescues the lost.
     async fn watch(&mut self) {
-        let Some(beater) = &self.beater else {
-            // What was not seen proves nothing: everybody gets the full time again.
-            self.seen.clear();
-            return;
-        };
+        let Some(beater) = &self.beater else { return };
         let observed = match tokio::time::timeout(BEAT_EVERY, beater.store.observe()).await {
             Ok(Ok(observed)) => observed,
             Ok(Err(error)) => return self.beat_failed(Some(&error)),
             Err(_) => return self.beat_failed(None),
         };
-        let own = self.shared.worker_id();
-        let lost: Vec<Observed> =
-            observed.iter().copied().filter(|one| one.id != own && self.is_lost(*one)).collect();
-        self.seen.retain(|id, _| observed.iter().any(|one| one.id == *id));
-        for one in lost {
-            self.rescue(one).await;
+        for lost in self.watcher.look(Instant::now(), self.shared.worker_id(), &observed) {
+            self.rescue(lost).await;
         }
-    }
-
-    fn is_lost(&mut self, one: Observed) -> bool {
-        let now = Instant::now();
-        let seen = self.seen.entry(one.id).or_insert(Seen { beat: one.beat, changed_at: now, unlocked: 0 });
-        if seen.beat != one.beat {
-            seen.beat = one.beat;
-            seen.changed_at = now;
-        }
-        seen.unlocked = if one.locked || !one.provable { 0 } else { seen.unlocked + 1 };
-        let silent = now - seen.changed_at;
-        seen.unlocked >= 2 || silent > if one.locked { SILENT_LOCKED } else { SILENT_UNLOCKED }
     }
 
     async fn rescue(&mut self, lost: Observed) {
         let Some(beater) = &self.beater else { return };
-        match beater.store.rescue(lost).await {
-            Ok(Some(rescued)) => {
+        match tokio::time::timeout(RESCUE_MAX, beater.store.rescue(lost)).await {
+            Ok(Ok(Some(rescued))) => {
                 tracing::warn!(
                     worker.id = lost.id,
                     worker.name = rescued.name,
@@ -337,8 +326,9 @@ impl Life {
                 let _ = self.signals.send(Signal::Wake);
             }
             // It lives, or somebody was quicker.
-            Ok(None) => {}
-            Err(error) => self.beat_failed(Some(&error)),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => self.beat_failed(Some(&error)),
+            Err(_) => self.beat_failed(None),
         }
     }
 }

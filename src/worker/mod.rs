@@ -13,12 +13,15 @@ mod liveness;
 mod pace;
 mod tally;
 mod verdict;
+mod watcher;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::handler::Registry;
 use crate::store::{Error, Registration, Store};
@@ -60,8 +63,12 @@ pub enum Stopping {
 
 /// How often counts are written.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
-/// How long the last writes may take at a shutdown, beyond the drain time.
-const LAST_WRITES: Duration = Duration::from_millis(500);
+/// How long after the drain time the last endings may be written. Together with leaving, less than the second
+/// that a stop may take beyond the drain time.
+const LAST_WRITES: Duration = Duration::from_millis(750);
+/// How long leaving the crew may take, in the worst case and at most.
+const LEAVE_MIN: Duration = Duration::from_millis(200);
+const LEAVE_MAX: Duration = Duration::from_secs(2);
 
 /// What all parts of one worker share.
 struct Shared {
@@ -79,6 +86,8 @@ struct Shared {
     /// The database has been failing since; one line in the log for each change.
     database_down: AtomicBool,
     gave_up: AtomicBool,
+    /// No beat goes through: others may take this worker for lost, so it claims nothing.
+    silent: AtomicBool,
 }
 
 /// Runs a worker until it is asked to stop, and returns when its last job is written or given back.
@@ -111,25 +120,58 @@ pub async fn run(
         stale: AtomicU64::new(0),
         database_down: AtomicBool::new(false),
         gave_up: AtomicBool::new(false),
+        silent: AtomicBool::new(false),
     });
     let (signals, heard) = mpsc::unbounded_channel();
     let alive = liveness::start(shared.clone(), registration, lock_key, signals, stopping.clone());
     let (ended, to_write) = mpsc::unbounded_channel();
     let finisher = tokio::spawn(finisher::run(shared.clone(), to_write));
     let flusher = tokio::spawn(flush(shared.clone()));
-    dispatch::run(shared.clone(), heard, ended, stopping).await;
-    // The channel is closed now: what it holds is written, then the finisher ends.
-    if tokio::time::timeout(LAST_WRITES, finisher).await.is_err() {
-        shared.gave_up.store(true, Ordering::Relaxed);
-        tracing::warn!("the database did not take the last endings in time; these jobs run again elsewhere");
-    }
+    let over = dispatch::run(shared.clone(), heard, ended, stopping.clone()).await;
+    // The channel closes with the last job: what it holds is written, then the finisher ends.
+    let over = last_writes(&shared, finisher, over, stopping).await;
     flusher.abort();
     alive.end();
+    leave(&shared, over).await;
+    Ok(())
+}
+
+/// Waits until every ending is written, while the time to drain is not long over; answers when that is.
+async fn last_writes(
+    shared: &Shared,
+    mut finisher: JoinHandle<()>,
+    mut over: Instant,
+    mut stopping: watch::Receiver<Stopping>,
+) -> Instant {
+    loop {
+        if *stopping.borrow_and_update() == Stopping::Now {
+            over = over.min(Instant::now());
+        }
+        tokio::select! {
+            _ = &mut finisher => return over,
+            Ok(()) = stopping.changed() => {}
+            () = tokio::time::sleep_until(over + LAST_WRITES) => {
+                shared.gave_up.store(true, Ordering::Relaxed);
+                tracing::warn!("not every ending could be written in time; these jobs run again elsewhere");
+                return over;
+            }
+        }
+    }
+}
+
+/// Takes this worker from the crew, in the time that is left.
+async fn leave(shared: &Shared, over: Instant) {
+    let left = (over + LAST_WRITES + LEAVE_MIN).saturating_duration_since(Instant::now());
     let last_words = async {
         let _ = shared.store.flush_stats(shared.worker_id(), &shared.tally.rows()).await;
-        shared.store.leave(shared.worker_id()).await
+        let given_back = shared.store.leave(shared.worker_id()).await?;
+        if given_back > 0 {
+            tracing::info!(given_back, "jobs that could not be ended in time are given back");
+            let _ = shared.store.ring().await;
+        }
+        Ok::<_, Error>(())
     };
-    if let Ok(Ok(())) = tokio::time::timeout(LAST_WRITES, last_words).await {
+    if let Ok(Ok(())) = tokio::time::timeout(left.clamp(LEAVE_MIN, LEAVE_MAX), last_words).await {
         tracing::info!(worker.id = shared.worker_id(), "worker stopped");
     } else {
         tracing::warn!(
@@ -137,7 +179,6 @@ pub async fn run(
             "worker stopped, but could not say so in the database"
         );
     }
-    Ok(())
 }
 
 /// Writes the counts every few seconds.
@@ -163,7 +204,7 @@ async fn flush(shared: Arc<Shared>) {
 
 impl Shared {
     fn worker_id(&self) -> WorkerId {
-        self.worker_id.load(Ordering::Relaxed)
+        self.worker_id.load(Ordering::SeqCst)
     }
 
     fn sql_store(&self) -> &Store {
@@ -193,6 +234,11 @@ impl Shared {
     /// Whether the process is about to end and waits for nothing more.
     fn gives_up(&self) -> bool {
         self.gave_up.load(Ordering::Relaxed)
+    }
+
+    /// Whether the others may take this worker for lost.
+    fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
     }
 
     /// Acts on what the liveness thread says.

@@ -9,10 +9,11 @@ use crate::{Backoff, Failure, FailureClass, Job, JobDefaults, Outcome, Success, 
 /// The longest wait that is written; more is a handler's slip, and the database's `timestamptz` ends too.
 const WAIT_MAX: Duration = Duration::from_hours(366 * 24);
 
-/// What becomes of the job. `random` (0 to 1) spreads the waits.
+/// What becomes of the job. `ran` is how long this attempt took; `random` (0 to 1) spreads the waits.
 pub(super) fn fate_of(
     outcome: Outcome,
     job: &Job,
+    ran: Duration,
     defaults: &JobDefaults,
     worker_id: WorkerId,
     random: f64,
@@ -30,7 +31,7 @@ pub(super) fn fate_of(
     let wait = match failure.verdict {
         Verdict::Bury => return Fate::Buried { reason: "permanent", error },
         Verdict::RetryAfter(wait) => Some(wait),
-        Verdict::Retry => backoff.delay_after(failures(job), job.age, random),
+        Verdict::Retry => backoff.delay_after(failures(job), job.age + ran, random),
     };
     match wait {
         Some(wait) if failures(job) < job.max_attempts.unwrap_or(defaults.max_attempts) => {
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     fn fate(outcome: Outcome, job: &Job) -> Fate {
-        fate_of(outcome, job, &JobDefaults::default(), 7, 0.5)
+        fate_of(outcome, job, Duration::ZERO, &JobDefaults::default(), 7, 0.5)
     }
 
     #[test]
@@ -126,6 +127,18 @@ mod tests {
         assert!(matches!(fate(failed(), &job(2, 0)), Fate::Retry { wait_ms: 700, .. }));
         assert!(matches!(fate(failed(), &job(3, 0)), Fate::Buried { reason: "exhausted", .. }));
         assert!(matches!(fate(failed(), &job(4, 2)), Fate::Retry { .. }), "crashes cost no attempt");
+    }
+
+    #[test]
+    fn the_time_to_give_up_counts_the_attempt_that_just_failed() {
+        let mut job = job(1, 0);
+        job.backoff = Some(r#"{"type":"fixed","delay_ms":1,"give_up_after_ms":1000}"#.into());
+        let after = |ran| {
+            let failed = Err(Failure::retry(FailureClass::Error, "no"));
+            fate_of(failed, &job, ran, &JobDefaults::default(), 7, 0.5)
+        };
+        assert!(matches!(after(Duration::from_millis(500)), Fate::Retry { .. }));
+        assert!(matches!(after(Duration::from_secs(2)), Fate::Buried { reason: "exhausted", .. }));
     }
 
     #[test]

@@ -6,5 +6,12 @@
     reason = "a test binary has no public interface, and its support grows with the tests"
 )]
 
+mod cancel;
+mod crash;
+mod handlers_run;
 mod jobs_run;
+mod limits;
+mod outage;
+mod retries;
+mod stop;
 mod support;

@@ -33,6 +33,21 @@ impl Db {
         Self { client: connect(&url).await, name, url }
     }
 
+    /// The database at this URL.
+    pub(super) async fn at(url: String) -> Self {
+        Self { client: connect(&url).await, name: "postgres".to_owned(), url }
+    }
+
+    /// A connection to another database of the same server.
+    pub(crate) async fn outside(&self) -> Client {
+        connect(&admin_url("postgres")).await
+    }
+
+    /// Connects anew, after the server was away.
+    pub(crate) async fn reconnect(&mut self) {
+        self.client = connect(&self.url).await;
+    }
+
     /// One more connection to it.
     pub(crate) async fn connect(&self) -> Client {
         connect(&self.url).await
@@ -88,6 +103,20 @@ impl Db {
             "insert into rowcrew.jobs (kind, payload) values ('{kind}', '{payload}') returning id"
         ))
         .await
+    }
+
+    /// Inserts many jobs of a kind in one statement; `n` counts from 1 in the payload's SQL. Answers their ids.
+    pub(crate) async fn insert_many(&self, kind: &str, payload: &str, count: u32) -> Vec<i64> {
+        self.all(&format!(
+            "insert into rowcrew.jobs (kind, payload) select '{kind}', {payload} from generate_series(1, {count}) n returning id"
+        ))
+        .await
+    }
+
+    /// Waits until a job is in this state.
+    pub(crate) async fn until_state(&self, id: i64, state: &str) {
+        self.until(&format!("exists (select from rowcrew.job_status where id = {id} and state = '{state}')"))
+            .await;
     }
 
     /// The state of a job in the words of `job_status`; "unknown" when there is no trace of it.

@@ -1,8 +1,12 @@
 //! What the tests stand on: one private Postgres for the run, one database for each test, and the real binary.
 
 mod db;
+mod files;
+mod own;
 mod process;
 mod server;
 
 pub(crate) use db::Db;
+pub(crate) use files::{Scratch, until_gone};
+pub(crate) use own::OwnServer;
 pub(crate) use process::{Crew, rowcrew};

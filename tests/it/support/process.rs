@@ -112,6 +112,21 @@ impl Crew {
         }
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("waiting works").is_some()
+    }
+
+    /// Waits until its log says this.
+    pub(crate) async fn until_log(&self, words: &str) {
+        let began = Instant::now();
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        while !self.log().contains(words) {
+            assert!(began.elapsed() < Duration::from_mins(1), "never logged: {words}\n{}", self.log());
+            ticks.tick().await;
+        }
+    }
+
     /// Its process number.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

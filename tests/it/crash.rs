@@ -1,0 +1,293 @@
+//! A worker that dies or freezes loses no job, harms no neighbour, and writes nothing late.
+
+use rustix::process::Signal;
+
+use crate::support::{Crew, Db, Scratch, until_gone};
+
+/// Holds its jobs for ever.
+const HOLDS: &str = r#"
+    [worker]
+    concurrency = 10
+    [handlers.job]
+    type = "sleep"
+"#;
+/// Does the same jobs at once.
+const DOES: &str = r#"
+    [worker]
+    concurrency = 10
+    [handlers.job]
+    type = "echo"
+"#;
+const FOR_EVER: &str = r#"{"ms": 600000}"#;
+
+#[tokio::test]
+async fn the_jobs_of_a_killed_worker_run_again_in_another_and_say_why() {
+    let db = Db::new().await;
+    let mut dies = Crew::start(&db, HOLDS).await;
+    for _ in 0..3 {
+        db.insert("job", FOR_EVER).await;
+    }
+    db.until("(select count(*) = 3 from rowcrew.running)").await;
+    let dead: i64 = db.one("select id from rowcrew.workers").await;
+    let _lives = Crew::start(&db, DOES).await;
+    dies.kill();
+    db.until("not exists (select from rowcrew.jobs)").await;
+    let jobs = db
+        .rows(
+            "select state, attempts, crashes, jsonb_array_length(errors), errors -> 0 ->> 'class',
+                (errors -> 0 ->> 'attempt')::int, (errors -> 0 ->> 'worker')::bigint from rowcrew.finished_jobs",
+        )
+        .await;
+    assert_eq!(jobs.len(), 3);
+    for job in jobs {
+        assert_eq!(job.get::<_, &str>(0), "completed");
+        let (attempts, crashes, entries): (i32, i32, i32) = (job.get(1), job.get(2), job.get(3));
+        assert_eq!((attempts, crashes, entries), (2, 1, 1));
+        assert_eq!((job.get::<_, &str>(4), job.get::<_, i32>(5)), ("lost_worker", 1));
+        assert_eq!(job.get::<_, i64>(6), dead);
+    }
+    let events =
+        db.rows("select target, detail ->> 'given_back' from rowcrew.events where action = 'rescue'").await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].get::<_, String>(0), format!("worker {dead}"));
+    assert_eq!(events[0].get::<_, &str>(1), "3");
+    db.until("not exists (select from rowcrew.claims)").await;
+}
+
+#[tokio::test]
+async fn a_live_worker_with_a_long_job_is_never_rescued() {
+    let db = Db::new().await;
+    let _long = Crew::start(&db, HOLDS).await;
+    let id = db.insert("job", FOR_EVER).await;
+    db.until_state(id, "running").await;
+    let _watches = Crew::start(&db, DOES).await;
+    let (holder, beat): (i64, i64) = {
+        let row = db.client.query_one("select id, beat from rowcrew.workers order by id limit 1", &[]).await;
+        let row = row.expect("a row");
+        (row.get(0), row.get(1))
+    };
+    // Two more beats are many looks of the other one.
+    db.until(&format!("(select beat >= {beat} + 2 from rowcrew.workers where id = {holder})")).await;
+    assert_eq!(db.one::<i64>("select count(*) from rowcrew.events").await, 0);
+    let held: (i32, i64) = {
+        let row =
+            db.client.query_one("select attempts, claimed_by from rowcrew.jobs", &[]).await.expect("a row");
+        (row.get(0), row.get(1))
+    };
+    assert_eq!(held, (1, holder));
+}
+
+#[tokio::test]
+async fn a_frozen_worker_loses_its_jobs_stops_them_when_it_thaws_and_begins_anew() {
+    let db = Db::new().await;
+    let scratch = Scratch::new();
+    ledger(&db).await;
+    let holds = format!(
+        r#"
+        [worker]
+        name = "frozen"
+        [handlers.job]
+        type = "sleep"
+        [handlers.child]
+        type = "command"
+        command = ["sh", "-c", "echo $$ > {}; exec sleep 120"]
+        [handlers.own]
+        type = "noop"
+        "#,
+        scratch.path("child")
+    );
+    let frozen = Crew::start(&db, &holds).await;
+    // One that ends while its worker is frozen, and one that goes on.
+    db.insert("job", r#"{"ms": 2000}"#).await;
+    db.insert("child", "{}").await;
+    let child = scratch.pids("child", 1).await[0];
+    db.until("(select count(*) = 2 from rowcrew.running)").await;
+    frozen.signal(Signal::STOP);
+    let first: i64 = db.one("select id from rowcrew.workers").await;
+    let _other = Crew::start(
+        &db,
+        "[worker]\nname = \"other\"\n[handlers.job]\ntype = \"echo\"\n[handlers.child]\ntype = \"echo\"",
+    )
+    .await;
+    db.until("not exists (select from rowcrew.jobs)").await;
+    assert_eq!(db.one::<i64>("select count(*) from rowcrew.events where action = 'rescue'").await, 1);
+
+    frozen.signal(Signal::CONT);
+    until_gone(child).await;
+    frozen.until_log("results dropped").await;
+    let id = db.insert("own", "{}").await;
+    db.until_state(id, "completed").await;
+    let again: i64 = db.one("select id from rowcrew.workers where name = 'frozen'").await;
+    assert!(again > first);
+    let by: i64 = db.one(&format!("select claimed_by from rowcrew.finished_jobs where id = {id}")).await;
+    assert_eq!(by, again);
+    // Both jobs ended once, in the other worker.
+    assert_eq!(db.one::<i64>("select count(*) from ledger where what <> 'deleted'").await, 3);
+    let late: i64 =
+        db.one(&format!("select count(*) from rowcrew.finished_jobs where claimed_by = {first}")).await;
+    assert_eq!(late, 0);
+}
+
+#[tokio::test]
+async fn a_job_that_kills_its_worker_is_buried_after_three_crashes_and_its_neighbours_complete() {
+    let db = Db::new().await;
+    let config = r#"
+        [worker]
+        concurrency = 8
+        [handlers.poison]
+        type = "command"
+        command = ["sh", "-c", "kill -9 $PPID"]
+        max_attempts = 1
+        [handlers.nap]
+        type = "sleep"
+        max_attempts = 1
+        [handlers.capped]
+        type = "sleep"
+        max_attempts = 1
+        concurrency = 2
+    "#;
+    let poison = db.insert("poison", "{}").await;
+    let mut innocent = db.insert_many("nap", r#"'{"ms": 100}'"#, 12).await;
+    innocent.extend(db.insert_many("capped", r#"'{"ms": 100}'"#, 3).await);
+    let mut deaths = 0;
+    loop {
+        let mut crew = Crew::spawn(&db, config);
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
+        let done = loop {
+            ticks.tick().await;
+            if crew.has_ended() {
+                break false;
+            }
+            if db.one("select not exists (select from rowcrew.jobs)").await {
+                break true;
+            }
+        };
+        if done {
+            break;
+        }
+        deaths += 1;
+        assert!(deaths <= 3, "the worker died {deaths} times; its log:\n{}", crew.log());
+    }
+    assert_eq!(deaths, 3);
+    let dead = db
+        .rows("select id, reason, attempts, crashes, jsonb_array_length(errors) from rowcrew.dead_jobs")
+        .await;
+    assert_eq!(dead.len(), 1, "only the poison");
+    assert_eq!((dead[0].get::<_, i64>(0), dead[0].get::<_, &str>(1)), (poison, "crashed"));
+    assert_eq!((dead[0].get::<_, i32>(2), dead[0].get::<_, i32>(3), dead[0].get::<_, i32>(4)), (3, 3, 3));
+    let mut completed: Vec<i64> =
+        db.all("select id from rowcrew.finished_jobs where state = 'completed'").await;
+    completed.sort_unstable();
+    innocent.sort_unstable();
+    assert_eq!(completed, innocent);
+    let costs: Vec<i32> = db.all("select distinct attempts - crashes from rowcrew.finished_jobs").await;
+    assert_eq!(costs, [1], "a neighbour's crash costs no attempt");
+}
+
+/// Writes down every way in which a job leaves the table of unfinished ones, in the same transaction.
+async fn ledger(db: &Db) {
+    db.exec(
+        "create table ledger (id bigint, what text);
+         create function note() returns trigger language plpgsql as $$
+            begin
+                insert into public.ledger values (coalesce(new.id, old.id), tg_argv[0]);
+                return null;
+            end $$;
+         create trigger finished after insert on rowcrew.finished_jobs for each row execute function note('finished');
+         create trigger dead after insert on rowcrew.dead_jobs for each row execute function note('dead');
+         create trigger gone after delete on rowcrew.jobs for each row execute function note('deleted');",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn with_a_killed_worker_among_three_every_job_ends_once_and_sql_effects_happen_once() {
+    let db = Db::new().await;
+    ledger(&db).await;
+    db.exec("create table effects (n int)").await;
+    let config = r#"
+        [worker]
+        concurrency = 10
+        [handlers.noop]
+        type = "noop"
+        [handlers.fail]
+        type = "fail"
+        backoff = { type = "fixed", delay_ms = 1 }
+        [handlers.effect]
+        type = "sql"
+        statement = "insert into public.effects select ($1 ->> 'n')::int"
+    "#;
+    let mut crew = Vec::new();
+    for _ in 0..3 {
+        crew.push(Crew::start(&db, config).await);
+    }
+    db.exec(
+        r#"insert into rowcrew.jobs (kind, payload) select
+            case n % 3 when 0 then 'noop' when 1 then 'fail' else 'effect' end,
+            case when n % 30 = 1 then '{"class": "permanent"}'
+                 when n % 3 = 1 then '{"class": "transient", "times": 1}'
+                 else jsonb_build_object('n', n) end
+        from generate_series(1, 3000) n"#,
+    )
+    .await;
+    db.until("(select count(*) > 600 from ledger)").await;
+    crew[0].kill();
+    assert!(
+        db.one::<bool>("select exists (select from rowcrew.jobs)").await,
+        "killed too late to show anything"
+    );
+    db.until("not exists (select from rowcrew.jobs)").await;
+    let ends = "select count(*) from (select id from ledger where what <> 'deleted' group by id having count(*) = 1) once";
+    assert_eq!(db.one::<i64>(ends).await, 3000);
+    assert_eq!(db.one::<i64>("select count(*) from ledger").await, 6000, "one end and one delete each");
+    assert_eq!(db.one::<i64>("select count(*) from rowcrew.dead_jobs where reason = 'permanent'").await, 100);
+    assert_eq!(db.one::<i64>("select count(*) from rowcrew.finished_jobs").await, 2900);
+    assert_eq!(db.one::<i64>("select count(*) from effects").await, 1000);
+    assert_eq!(db.one::<i64>("select count(distinct n) from effects").await, 1000);
+    db.until("not exists (select from rowcrew.claims)").await;
+}
+
+#[tokio::test]
+async fn a_claim_that_arrives_after_its_worker_was_taken_for_dead_loses_no_job() {
+    let db = Db::new().await;
+    let mut dies = Crew::start(&db, HOLDS).await;
+    let dead: i64 = db.one("select id from rowcrew.workers").await;
+    // Holds up the claim, as a slow disk would.
+    db.exec(&format!(
+        "create function hold_up() returns trigger language plpgsql as $$
+            begin
+                if new.worker_id = {dead} then
+                    perform pg_advisory_xact_lock_shared(4711);
+                end if;
+                return new;
+            end $$;
+         create trigger hold_up before insert on rowcrew.claims for each row execute function hold_up();
+         select pg_advisory_lock(4711);"
+    ))
+    .await;
+    let id = db.insert("job", FOR_EVER).await;
+    db.until("exists (select from pg_locks where locktype = 'advisory' and objid = 4711 and not granted)")
+        .await;
+    let _lives = Crew::start(&db, DOES).await;
+    dies.kill();
+    db.until("exists (select from rowcrew.events where action = 'rescue')").await;
+    assert_eq!(db.state(id).await, "available");
+    db.exec("select pg_advisory_unlock(4711)").await;
+    db.until_state(id, "completed").await;
+    db.until("not exists (select from rowcrew.claims)").await;
+}
+
+#[tokio::test]
+async fn a_suspect_that_waits_to_run_alone_survives_the_crash_of_its_worker() {
+    let db = Db::new().await;
+    let mut dies = Crew::start(&db, HOLDS).await;
+    let long = db.insert("job", FOR_EVER).await;
+    db.until_state(long, "running").await;
+    let suspect: i64 =
+        db.one("insert into rowcrew.jobs (kind, attempts, crashes) values ('job', 2, 2) returning id").await;
+    db.until_state(suspect, "running").await;
+    let _lives = Crew::start(&db, DOES).await;
+    dies.kill();
+    db.until_state(suspect, "completed").await;
+    db.until_state(long, "completed").await;
+}

@@ -1,0 +1,88 @@
+//! The database may go away and come back: workers stay, lose nothing, and take no live neighbour for lost.
+
+use crate::support::{Crew, Db, OwnServer};
+
+const CONFIG: &str = r#"
+    [worker]
+    concurrency = 10
+    [handlers.noop]
+    type = "noop"
+    [handlers.nap]
+    type = "sleep"
+    [handlers.effect]
+    type = "sql"
+    statement = "insert into public.effects select ($1 ->> 'n')::int"
+"#;
+
+/// Jobs of three kinds under which the server goes away; one of them runs through it all.
+async fn load(db: &Db) {
+    db.exec("create table effects (n int)").await;
+    db.insert("nap", r#"{"ms": 4000}"#).await;
+    db.exec(
+        "insert into rowcrew.jobs (kind, payload) select
+            case n % 3 when 0 then 'noop' when 1 then 'nap' else 'effect' end, jsonb_build_object('n', n, 'ms', n % 20)
+        from generate_series(1, 2400) n",
+    )
+    .await;
+    db.until("(select count(*) > 300 from rowcrew.finished_jobs)").await;
+}
+
+/// Everything was done, by the same workers, and nobody was taken for lost.
+async fn unharmed(db: &Db, crew: &mut [Crew], workers: &[i64]) {
+    db.until("not exists (select from rowcrew.jobs)").await;
+    let rescues: Vec<String> = db.all("select target from rowcrew.events where action = 'rescue'").await;
+    assert!(rescues.is_empty(), "{rescues:?}");
+    assert_eq!(
+        db.one::<i64>("select count(*) from rowcrew.finished_jobs where state = 'completed'").await,
+        2401
+    );
+    assert_eq!(db.one::<i64>("select count(distinct id) from rowcrew.finished_jobs").await, 2401);
+    assert_eq!(db.one::<i64>("select count(*) from effects").await, 800);
+    assert_eq!(db.one::<i64>("select count(distinct n) from effects").await, 800);
+    assert_eq!(db.all::<i64>("select id from rowcrew.workers order by id").await, workers);
+    for worker in crew {
+        assert!(!worker.has_ended(), "{}", worker.log());
+    }
+    db.until("not exists (select from rowcrew.claims where job_ids <> '{}')").await;
+}
+
+#[tokio::test]
+async fn a_crash_of_the_server_under_load_loses_nothing_and_no_worker() {
+    let mut server = OwnServer::start().await;
+    let mut crew = [Crew::start(&server, CONFIG).await, Crew::start(&server, CONFIG).await];
+    let workers = server.all::<i64>("select id from rowcrew.workers order by id").await;
+    load(&server).await;
+    server.crash();
+    server.recover().await;
+    assert!(server.one::<bool>("select exists (select from rowcrew.jobs)").await, "crashed too late");
+    unharmed(&server, &mut crew, &workers).await;
+
+    // The locks are taken anew and prove something again: a killed worker is found by them.
+    server.until("(select bool_and(locked_at > pg_postmaster_start_time()) from rowcrew.workers)").await;
+    let [mut dies, _lives] = crew;
+    dies.kill();
+    server.until("exists (select from rowcrew.events where action = 'rescue')").await;
+}
+
+#[tokio::test]
+async fn workers_whose_connections_are_all_cut_come_back_and_none_is_taken_for_lost() {
+    let db = Db::new().await;
+    let mut crew = [Crew::start(&db, CONFIG).await, Crew::start(&db, CONFIG).await];
+    let workers = db.all::<i64>("select id from rowcrew.workers order by id").await;
+    load(&db).await;
+    for _ in 0..3 {
+        let done: i64 = db.one("select count(*) from rowcrew.finished_jobs").await;
+        let cut: i64 = db
+            .one(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'",
+            )
+            .await;
+        assert!(cut >= 6, "{cut}");
+        db.until(&format!(
+            "(select count(*) > {done} + 200 from rowcrew.finished_jobs) or not exists (select from rowcrew.jobs)"
+        ))
+        .await;
+    }
+    unharmed(&db, &mut crew, &workers).await;
+}
