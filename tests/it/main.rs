@@ -6,5 +6,10 @@
     reason = "a test binary has no public interface, and its support grows with the tests"
 )]
 
+mod cli_dead;
+mod cli_enqueue;
+mod cli_import;
+mod cli_jobs;
+mod cli_queues;
 mod jobs_run;
 mod support;

@@ -5,4 +5,4 @@ mod process;
 mod server;
 
 pub(crate) use db::Db;
-pub(crate) use process::{Crew, rowcrew};
+pub(crate) use process::{Crew, Output, rowcrew, rowcrew_on, spawn};
