@@ -38,12 +38,11 @@ impl<'a> Rig<'a> {
         settings: &'a Settings,
         progress: &'a (dyn Fn(&str) + Sync),
     ) -> anyhow::Result<Self> {
-        let cluster = match &settings.url {
-            Some(_) => None,
-            None => {
-                progress("starting a private Postgres");
-                Some(private_server(settings)?)
-            }
+        let cluster = if settings.url.is_none() {
+            progress("starting a private Postgres");
+            Some(private_server(settings)?)
+        } else {
+            None
         };
         let url = match (&settings.url, &cluster) {
             (Some(url), _) => url.clone(),

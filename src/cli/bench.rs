@@ -85,10 +85,7 @@ pub(super) async fn run(
         args.workers.contains(&1),
         "--workers must have 1 in it: the others are compared with it"
     );
-    let url = match args.here {
-        true => Some(load()?.database_url()?.expose_secret().to_owned()),
-        false => None,
-    };
+    let url = if args.here { Some(load()?.database_url()?.expose_secret().to_owned()) } else { None };
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(120));
     let binaries = locate(&Environment::read(), args.postgres, &mut |line| bar.println(line))?;
@@ -108,9 +105,12 @@ pub(super) async fn run(
     for bench in args.what.benches() {
         let report = run_bench(bench, &settings, &|line| bar.set_message(line.to_owned())).await?;
         met &= report.figures.iter().all(|figure| figure.is_met() != Some(false));
-        bar.suspend(|| match args.json {
-            true => println!("{}", report.json()),
-            false => print_report(&report),
+        bar.suspend(|| {
+            if args.json {
+                println!("{}", report.json());
+            } else {
+                print_report(&report);
+            }
         });
     }
     bar.finish_and_clear();

@@ -3,10 +3,24 @@
 mod bench;
 mod completions;
 mod config;
+mod confirm;
+mod database;
+mod dead;
+mod enqueue;
+mod enqueue_file;
+mod job_view;
+mod jobs;
+mod json;
 mod migrate;
 mod output;
+mod queues;
+mod row;
 mod settings;
+mod stats;
+mod table;
+mod when;
 mod work;
+mod workers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,11 +70,28 @@ enum Verb {
     Work(work::Args),
     /// Measure this machine's Postgres with and without rowcrew.
     Bench(bench::Args),
+    /// Put a job into the queue, or a file of jobs.
+    Enqueue(Box<enqueue::Args>),
+    /// List, show, cancel and retry jobs.
+    Jobs(jobs::Args),
+    /// List, show, revive, discard and edit the jobs that failed for good.
+    Dead(dead::Args),
+    /// List, pause, resume, purge and set queues.
+    Queues(queues::Args),
+    /// List the live workers.
+    Workers(workers::Args),
+    /// Print depths, rates and times by queue and kind.
+    Stats(stats::Args),
     /// Show, check or print an example of the configuration.
     Config(config::Args),
     /// Print a script that completes rowcrew's words in your shell.
     Completions(completions::Args),
 }
+
+/// What was asked for cannot be meant: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
 
 /// Runs the command line of this process: 0 done, 1 error, 2 usage or configuration.
 pub fn main() -> ExitCode {
@@ -73,7 +104,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("rowcrew: {error:#}");
-            ExitCode::from(1)
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
         }
     }
 }
@@ -85,6 +116,12 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Migrate(args) => in_runtime(migrate::run(args, &load()?)),
         Verb::Work(args) => in_runtime(work::run(self::load(&global, args.overrides())?)),
         Verb::Bench(args) => in_runtime(bench::run(args, load)),
+        Verb::Enqueue(args) => in_runtime(enqueue::run(*args, &load()?)),
+        Verb::Jobs(args) => in_runtime(jobs::run(args, &load()?)),
+        Verb::Dead(args) => in_runtime(dead::run(args, &load()?)),
+        Verb::Queues(args) => in_runtime(queues::run(args, &load()?)),
+        Verb::Workers(args) => in_runtime(workers::run(args, &load()?)),
+        Verb::Stats(args) => in_runtime(stats::run(args, &load()?)),
         Verb::Config(args) => config::run(&args, load),
         Verb::Completions(args) => completions::run(&args),
     }

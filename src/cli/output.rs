@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
@@ -26,4 +27,27 @@ pub(super) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// Prints text; `false` when nobody reads it any more.
+pub(super) fn print(text: &str) -> anyhow::Result<bool> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        other => Ok(other.map(|()| true)?),
+    }
+}
+
+/// Prints a line of what was done, if anybody reads it.
+pub(super) fn line(text: &str) {
+    let text: String = text.chars().map(super::table::harmless).collect();
+    let _ = print(&format!("{text}\n"));
+}
+
+/// Counts jobs on standard error while something goes on, if that is a terminal.
+pub(super) fn spinner(done: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {human_pos} jobs {msg} ({per_sec}, {elapsed})");
+    let bar = ProgressBar::new_spinner().with_message(done.to_owned());
+    bar.set_style(style.expect("a template of known words"));
+    bar
 }

@@ -110,6 +110,27 @@ impl Error {
         }
     }
 
+    /// The constraint that refused a row.
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Statement { source, .. } => source.as_db_error()?.constraint(),
+            _ => None,
+        }
+    }
+
+    /// Whether the server lacks a table, a function or the whole schema: [`Store::check_ready`] says why.
+    ///
+    /// [`Store::check_ready`]: super::Store::check_ready
+    pub fn is_missing_schema(&self) -> bool {
+        let missing = [
+            SqlState::UNDEFINED_TABLE,
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::UNDEFINED_COLUMN,
+            SqlState::INVALID_SCHEMA_NAME,
+        ];
+        self.sqlstate().is_some_and(|code| missing.contains(code))
+    }
+
     /// The server's code, where the server answered.
     pub fn sqlstate(&self) -> Option<&SqlState> {
         match self {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use tokio_postgres::types::ToSql;
 
 use super::sql::Statement;
-use super::time::JsonbText;
+use super::time::JsonText;
 use super::{Error, Store};
 use crate::{ClaimId, JobId, WorkerId};
 
@@ -137,7 +137,7 @@ impl Group<'_> {
             _ => None,
         });
         let statement = &self.store.statements.job_finish;
-        self.send(statement, &[&cancelled, &JsonbText(&results), &keep_finished]).await
+        self.send(statement, &[&cancelled, &JsonText(&results), &keep_finished]).await
     }
 
     async fn requeue(&self) -> Result<Vec<JobId>, Error> {
@@ -150,7 +150,7 @@ impl Group<'_> {
             Fate::Snoozed { wait_ms } => Some(format!(r#"{{"wait_ms":{wait_ms}}}"#)),
             _ => Some("{}".to_owned()),
         });
-        self.send(&self.store.statements.job_requeue, &[&JsonbText(&how)]).await
+        self.send(&self.store.statements.job_requeue, &[&JsonText(&how)]).await
     }
 
     async fn bury(&self) -> Result<Vec<JobId>, Error> {
@@ -163,7 +163,7 @@ impl Group<'_> {
             )),
             _ => None,
         });
-        self.send(&self.store.statements.job_bury, &[&JsonbText(&why)]).await
+        self.send(&self.store.statements.job_bury, &[&JsonText(&why)]).await
     }
 
     /// A JSON object of what there is to say of each job, by its id.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::time::JsonbText;
+use super::time::JsonText;
 use super::{Store, error};
 use crate::{Failure, FailureClass, Job, WorkerId};
 
@@ -88,7 +88,7 @@ impl Store {
                     (&ids, Type::INT8_ARRAY),
                     (&claims, Type::INT8_ARRAY),
                     (&none, Type::INT8_ARRAY),
-                    (&JsonbText(&results), Type::JSONB),
+                    (&JsonText(&results), Type::JSONB),
                     (&keep_finished, Type::BOOL),
                     (&worker_id, Type::INT8),
                     (&none, Type::INT8_ARRAY),

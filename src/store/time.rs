@@ -14,6 +14,14 @@ impl Moment {
     /// Before every other moment.
     pub const NEG_INFINITY: Self = Self(i64::MIN);
 
+    /// After every other moment.
+    pub const INFINITY: Self = Self(i64::MAX);
+
+    /// From microseconds since 1970.
+    pub fn from_unix_micros(micros: i64) -> Self {
+        Self(micros.saturating_sub(946_684_800_000_000))
+    }
+
     /// From `earlier` to this moment; zero if it is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0).max(0) as u64)
@@ -67,7 +75,22 @@ impl<'a> FromSql<'a> for Interval {
     }
 }
 
+impl ToSql for Interval {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.put_i64(i64::try_from(self.0.as_micros())?);
+        out.put_i64(0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::INTERVAL
+    }
+
+    to_sql_checked!();
+}
+
 /// The text of a `jsonb`, without parsing it.
+#[derive(Debug)]
 pub(super) struct JsonText<'a>(pub(super) &'a str);
 
 impl<'a> FromSql<'a> for JsonText<'a> {
@@ -83,11 +106,7 @@ impl<'a> FromSql<'a> for JsonText<'a> {
     }
 }
 
-/// JSON text sent as a `jsonb`; the server checks it.
-#[derive(Debug)]
-pub(super) struct JsonbText<'a>(pub(super) &'a str);
-
-impl ToSql for JsonbText<'_> {
+impl ToSql for JsonText<'_> {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         out.put_u8(1);
         out.put_slice(self.0.as_bytes());

@@ -7,6 +7,11 @@
 )]
 
 mod cancel;
+mod cli_dead;
+mod cli_enqueue;
+mod cli_import;
+mod cli_jobs;
+mod cli_queues;
 mod crash;
 mod handlers_run;
 mod jobs_run;

@@ -9,4 +9,4 @@ mod server;
 pub(crate) use db::Db;
 pub(crate) use files::{Scratch, until_gone};
 pub(crate) use own::OwnServer;
-pub(crate) use process::{Crew, rowcrew};
+pub(crate) use process::{Crew, Output, rowcrew, rowcrew_on, spawn};

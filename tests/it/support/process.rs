@@ -1,6 +1,6 @@
 //! The real binary as a process.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,12 +32,45 @@ pub(super) fn command(args: &[&str]) -> Command {
 
 /// Runs the binary to its end.
 pub(crate) fn rowcrew(args: &[&str]) -> Output {
-    let output = command(args).stdin(Stdio::null()).output().expect("the binary runs");
-    Output {
-        ok: output.status.success(),
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    Output::of(&command(args).stdin(Stdio::null()).output().expect("the binary runs"))
+}
+
+/// Starts the binary on a database, all of its streams piped.
+pub(crate) fn spawn(db: &Db, args: &[&str]) -> Child {
+    command(args)
+        .env("DATABASE_URL", &db.url)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
+/// Runs the binary on a database, with this on its standard input.
+pub(crate) fn rowcrew_on(db: &Db, args: &[&str], input: &[u8]) -> Output {
+    let mut child = spawn(db, args);
+    let mut stdin = child.stdin.take().expect("piped");
+    let input = input.to_vec();
+    // It may end without having read everything.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().expect("the binary runs");
+    writer.join().expect("no panic");
+    Output::of(&output)
+}
+
+impl Output {
+    fn of(output: &std::process::Output) -> Self {
+        Self {
+            ok: output.status.success(),
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Its standard output as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 

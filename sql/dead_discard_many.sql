@@ -1,0 +1,33 @@
+-- Deletes dead jobs for good, the oldest death first: those that were dead at a moment, so many at a time.
+--
+-- Params:  $1 kind text, $2 queue text, $3 reason text, $4 dead_at timestamptz, $5 at_most int8
+-- Returns: jobs int8
+-- Locks:   the rows it deletes; passes over locked ones
+-- Plan:    Index Scan using dead_jobs_died, Index Scan using dead_jobs_pkey
+with picked as materialized (
+    select d.id
+    from rowcrew.dead_jobs d
+    where d.shard = 0 and d.died_at <= $4
+        and ($1 is null or d.kind = $1) and ($2 is null or d.queue = $2) and ($3 is null or d.reason = $3)
+    order by d.died_at
+    limit $5
+    for update skip locked
+),
+gone as (
+    delete from rowcrew.dead_jobs d
+    where d.shard = 0 and d.id = any (array(select p.id from picked p))
+    returning d.id
+),
+counted as (
+    select count(*) as jobs
+    from gone
+),
+noted as (
+    select rowcrew.record_event('discard', c.jobs || ' jobs', jsonb_strip_nulls(jsonb_build_object(
+        'kind', $1, 'queue', $2, 'reason', $3))) as noted
+    from counted c
+    where c.jobs > 0
+)
+select c.jobs
+from counted c
+left join noted n on true
