@@ -80,7 +80,10 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     let load = || load(&global, Overrides::default());
     match verb {
         Verb::Migrate(args) => in_runtime(migrate::run(args, &load()?)),
-        Verb::Work(args) => in_runtime(work::run(self::load(&global, args.overrides())?)),
+        Verb::Work(args) => {
+            let exit_with_stdin = args.exits_with_stdin();
+            in_runtime(work::run(self::load(&global, args.overrides())?, exit_with_stdin))
+        }
         Verb::Config(args) => config::run(&args, load),
         Verb::Completions(args) => completions::run(&args),
     }
