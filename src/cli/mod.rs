@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod demo;
 mod migrate;
 mod output;
 mod settings;
@@ -49,6 +50,11 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Show what rowcrew does, on your own files, with nothing to set up and nothing left behind.
+    Demo(demo::Args),
+    /// The checksum program of the demo's command handler.
+    #[command(hide = true)]
+    DemoChecksum,
     /// Make or update the tables; harmless to repeat.
     Migrate(migrate::Args),
     /// Run a worker until SIGTERM or Ctrl-C.
@@ -80,6 +86,14 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     let load = || load(&global, Overrides::default());
     match verb {
         Verb::Migrate(args) => in_runtime(migrate::run(args, &load()?)),
+        Verb::Demo(args) => {
+            anyhow::ensure!(
+                global.config.is_none() && global.database_url.is_none() && global.schema.is_none(),
+                "the demo works on a private Postgres of its own: it takes no --config, --database-url or --schema"
+            );
+            in_runtime(demo::run(args))
+        }
+        Verb::DemoChecksum => demo::checksum(),
         Verb::Work(args) => {
             let exit_with_stdin = args.exits_with_stdin();
             in_runtime(work::run(self::load(&global, args.overrides())?, exit_with_stdin))

@@ -6,5 +6,6 @@
     reason = "a test binary has no public interface, and its support grows with the tests"
 )]
 
+mod demo;
 mod jobs_run;
 mod support;

@@ -6,3 +6,4 @@ mod server;
 
 pub(crate) use db::Db;
 pub(crate) use process::{Crew, rowcrew};
+pub(crate) use server::connect;
