@@ -95,6 +95,7 @@ async fn keep(stage: &Stage, say: &Say) -> anyhow::Result<()> {
          \x20 select * from rowcrew.job_status order by id desc limit 5;\n\
          \x20 select * from rowcrew.throughput;\n\
          \x20 select * from rowcrew.workers;\n\n\
+         The killed worker took the counts of its last 2 s with it: throughput has less than the table above.\n\
          Your job is run at once, and told of here. Ctrl-C ends everything.\n",
         stage.psql_line()
     ));
