@@ -51,6 +51,9 @@ pub(super) struct Checksums {
 /// What the receiver got.
 #[derive(Debug, Serialize)]
 pub(super) struct Webhooks {
+    /// Files that were to be told of.
+    pub(super) wanted: usize,
+    /// Jobs that completed.
     pub(super) jobs: usize,
     pub(super) calls: usize,
     /// Different webhooks that were accepted.
@@ -84,6 +87,7 @@ impl Proof {
         let checksums = tokio::task::spawn_blocking(move || compare(&root, &known, &results)).await?;
         let ids = app.hooks().await?;
         let webhooks = Webhooks {
+            wanted: hooks,
             jobs: ids.len(),
             calls: heard.calls,
             accepted: heard.ids.len(),
@@ -104,18 +108,18 @@ impl Proof {
             rescue,
             kinds: app.kinds().await?,
         };
-        proof.judge(hooks);
+        proof.judge();
         Ok(proof)
     }
 
-    fn judge(&mut self, hooks: usize) {
+    fn judge(&mut self) {
         let doomed = self.dead.iter().filter(|dead| dead.file.is_none()).count();
         let of_files = self.dead.len() - doomed;
         let laws = [
             (self.ledger.once == self.files, "not every file stands in the ledger exactly once"),
             (self.checksums.wrong == 0, "a checksum is missing or differs from the file"),
             (self.checksums.doubled == 0, "a file has more than one finished checksum job"),
-            (self.webhooks.jobs == hooks, "a webhook was not delivered"),
+            (self.webhooks.jobs == self.webhooks.wanted, "a webhook was not delivered"),
             (self.webhooks.missing == 0, "a delivered webhook is not known to the receiver"),
             (self.webhooks.bad_signatures == 0, "a webhook had a bad signature"),
             (self.recovered == FLAKY as i64, "a job that fails at first did not recover"),
@@ -196,7 +200,15 @@ mod tests {
             bytes: 2,
             ledger: Ledger { once: 2, ..Ledger::default() },
             checksums: Checksums { right: 2, ..Checksums::default() },
-            webhooks: Webhooks { jobs: 1, calls: 2, accepted: 1, refused: 1, bad_signatures: 0, missing: 0 },
+            webhooks: Webhooks {
+                wanted: 1,
+                jobs: 1,
+                calls: 2,
+                accepted: 1,
+                refused: 1,
+                bad_signatures: 0,
+                missing: 0,
+            },
             recovered: FLAKY as i64,
             dead: (0..DOOMED as i64).map(|id| dead(id, None)).collect(),
             rescue: Rescue { worker: "w".to_owned(), pid: 1, held: 1, given_back: 1, after_ms: 1 },
@@ -205,7 +217,7 @@ mod tests {
         let faults = |change: &dyn Fn(&mut Proof)| {
             let mut proof = holds();
             change(&mut proof);
-            proof.judge(1);
+            proof.judge();
             assert_eq!(proof.ok, proof.faults.is_empty());
             proof.faults.len()
         };
