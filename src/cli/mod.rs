@@ -6,6 +6,7 @@ mod config;
 mod confirm;
 mod database;
 mod dead;
+mod demo;
 mod enqueue;
 mod enqueue_file;
 mod job_view;
@@ -64,6 +65,11 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Show what rowcrew does, on your own files, with nothing to set up and nothing left behind.
+    Demo(demo::Args),
+    /// The checksum program of the demo's command handler.
+    #[command(hide = true)]
+    DemoChecksum,
     /// Make or update the tables; harmless to repeat.
     Migrate(migrate::Args),
     /// Run a worker until SIGTERM or Ctrl-C.
@@ -114,7 +120,6 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     let load = || load(&global, Overrides::default());
     match verb {
         Verb::Migrate(args) => in_runtime(migrate::run(args, &load()?)),
-        Verb::Work(args) => in_runtime(work::run(self::load(&global, args.overrides())?)),
         Verb::Bench(args) => in_runtime(bench::run(args, load)),
         Verb::Enqueue(args) => in_runtime(enqueue::run(*args, &load()?)),
         Verb::Jobs(args) => in_runtime(jobs::run(args, &load()?)),
@@ -122,6 +127,18 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Queues(args) => in_runtime(queues::run(args, &load()?)),
         Verb::Workers(args) => in_runtime(workers::run(args, &load()?)),
         Verb::Stats(args) => in_runtime(stats::run(args, &load()?)),
+        Verb::Demo(args) => {
+            anyhow::ensure!(
+                global.config.is_none() && global.database_url.is_none() && global.schema.is_none(),
+                "the demo works on a private Postgres of its own: it takes no --config, --database-url or --schema"
+            );
+            in_runtime(demo::run(args))
+        }
+        Verb::DemoChecksum => demo::checksum(),
+        Verb::Work(args) => {
+            let exit_with_stdin = args.exits_with_stdin();
+            in_runtime(work::run(self::load(&global, args.overrides())?, exit_with_stdin))
+        }
         Verb::Config(args) => config::run(&args, load),
         Verb::Completions(args) => completions::run(&args),
     }

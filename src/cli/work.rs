@@ -1,6 +1,8 @@
 //! `rowcrew work`: runs a worker.
 
+use std::io::Read as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -28,9 +30,19 @@ pub(super) struct Args {
     /// Milliseconds that running jobs may take to end at a stop [default: 25000].
     #[arg(long, value_name = "MS")]
     drain_ms: Option<u64>,
+    /// Stop at once when standard input ends, as it does when the process that started this one is gone.
+    #[arg(long, hide = true)]
+    exit_with_stdin: bool,
 }
 
+/// How long a worker whose starter is gone may take to give its jobs back; its database may be gone too.
+const ORPHAN_WAIT: Duration = Duration::from_secs(4);
+
 impl Args {
+    pub(super) fn exits_with_stdin(&self) -> bool {
+        self.exit_with_stdin
+    }
+
     /// The flags, as the configuration takes them.
     pub(super) fn overrides(self) -> Overrides {
         Overrides {
@@ -43,7 +55,7 @@ impl Args {
     }
 }
 
-pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(config: Config, exit_with_stdin: bool) -> anyhow::Result<ExitCode> {
     let registry = settings::registry(&config)?;
     anyhow::ensure!(
         registry.iter().next().is_some(),
@@ -53,6 +65,10 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let store = Store::new(settings::store(&config)?)?;
     let kept = settings::kept(&config);
     let (stop, stopping) = watch::channel(Stopping::No);
+    if exit_with_stdin {
+        let stop = stop.clone();
+        std::thread::spawn(move || stop_at_end_of_stdin(&stop));
+    }
     let stopper = tokio::spawn(listen_for_signals(stop)?);
     store.check_ready().await?;
     maintenance::prepare(&store, kept).await?;
@@ -77,4 +93,13 @@ fn listen_for_signals(stop: watch::Sender<Stopping>) -> std::io::Result<impl Fut
             stop.send_replace(next);
         }
     })
+}
+
+/// On a thread of its own: a runtime would wait for the read before it ends.
+fn stop_at_end_of_stdin(stop: &watch::Sender<Stopping>) {
+    let mut stdin = std::io::stdin().lock();
+    while matches!(stdin.read(&mut [0; 64]), Ok(1..)) {}
+    stop.send_replace(Stopping::Now);
+    std::thread::sleep(ORPHAN_WAIT);
+    std::process::exit(1);
 }

@@ -14,6 +14,8 @@ use super::url::ServerUrl;
 pub type ServerStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 /// A connection that does nothing until it is driven, with `await` or, to hear notifications, `poll_message`.
 pub type ServerConnection = Connection<Socket, ServerStream>;
+/// What statements are sent with while a [`ServerConnection`] is driven.
+pub type ServerClient = Client;
 
 /// Why a connection was not opened.
 #[derive(Debug, thiserror::Error)]

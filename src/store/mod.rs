@@ -31,7 +31,7 @@ use std::time::Duration;
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 
 pub use claim::{ClaimOrder, Claimed, Lane};
-pub use connect::{ConnectError, Connector, ServerConnection, ServerStream};
+pub use connect::{ConnectError, Connector, ServerClient, ServerConnection, ServerStream};
 pub use crew::{Beat, Observed, Registration, Rescued};
 pub use duties::Kept;
 pub use enqueue::{Enqueued, NewJob, When};

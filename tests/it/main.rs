@@ -13,6 +13,7 @@ mod cli_import;
 mod cli_jobs;
 mod cli_queues;
 mod crash;
+mod demo;
 mod handlers_run;
 mod jobs_run;
 mod limits;

@@ -10,3 +10,4 @@ pub(crate) use db::Db;
 pub(crate) use files::{Scratch, until_gone};
 pub(crate) use own::OwnServer;
 pub(crate) use process::{Crew, Output, rowcrew, rowcrew_on, spawn};
+pub(crate) use server::connect;

@@ -32,7 +32,7 @@ pub(crate) fn admin_url(database: &str) -> String {
 }
 
 /// Connects; the connection's task ends with the client.
-pub(super) async fn connect(url: &str) -> Client {
+pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
     tokio::spawn(connection);
     client

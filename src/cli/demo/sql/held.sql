@@ -1,0 +1,1 @@
+select count(*) from rowcrew.running where worker = $1

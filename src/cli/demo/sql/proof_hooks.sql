@@ -1,0 +1,1 @@
+select 'job_' || id from rowcrew.finished_jobs where kind = 'demo.notify' and state = 'completed'

@@ -1,0 +1,1 @@
+select file, count(*) from demo.ledger group by file
