@@ -41,7 +41,9 @@ create table rowcrew.jobs (
     constraint jobs_timeout_range check (timeout > interval '0' and timeout <= interval '7 days'),
     constraint jobs_unique_key_length check (length(unique_key) between 1 and 500),
     constraint jobs_group_key_length check (length(group_key) between 1 and 500),
-    constraint jobs_backoff_type check (backoff ->> 'type' in ('exponential', 'fixed', 'custom')),
+    constraint jobs_backoff_type check (
+        backoff is null or coalesce(backoff ->> 'type', '') in ('exponential', 'fixed', 'custom')
+    ),
     -- The limit is a setting; `rowcrew migrate` puts the configured one here.
     constraint jobs_payload_bytes check (pg_column_size(payload) <= 1048576)
 )
