@@ -7,4 +7,6 @@
 )]
 
 mod jobs_run;
+mod sql_headers;
+mod sql_plans;
 mod support;
