@@ -75,12 +75,15 @@ async fn seeded(statistics: Statistics) -> Db {
 
 /// What a worker would send, as SQL: `EXECUTE` takes no sub-selects.
 fn arguments(name: &str) -> Vec<String> {
-    let each = |value: &str| format!("array_fill({value}, array[200])");
+    let each = |value: &str| {
+        let parts: Vec<String> = (101..=300).map(|id| format!("\"{id}\": {value}")).collect();
+        format!("'{{{}}}'", parts.join(", "))
+    };
     let list = |of: &mut dyn Iterator<Item = String>| format!("array[{}]", of.collect::<Vec<_>>().join(", "));
     let ids = format!("{}::bigint[]", list(&mut (101..=300).map(|id| id.to_string())));
     let claim_ids = format!("{}::bigint[]", list(&mut (101..=300).map(|id| (1 + id / 100).to_string())));
+    let claims = "'{2,3,4}'".to_owned();
     let batches = "'{2,3}'".to_owned();
-    let entry = r#"'{"attempt": 1, "error": "no"}'::text"#;
     let worker = WORKER.to_string();
     match name {
         "job_claim" => {
@@ -102,16 +105,16 @@ fn arguments(name: &str) -> Vec<String> {
             ]
         }
         "job_finish" => {
-            let (states, results) = (each("'completed'::text"), each("'{}'::text"));
-            vec![ids, claim_ids, states, results, "true".into(), worker, batches]
+            let (cancelled, results) = ("'{101}'".to_owned(), each("{\"rows\": 1}"));
+            vec![ids, claims, cancelled, results, "true".into(), worker, batches]
         }
         "job_requeue" => {
-            let (waits, messages) = (each("1000::bigint"), each("'no'::text"));
-            vec![ids, claim_ids, waits, each(entry), messages, worker, batches]
+            let how = each(r#"{"wait_ms": 1000, "error": {"attempt": 1}, "message": "no"}"#);
+            vec![ids, claims, how, worker, batches]
         }
         "job_bury" => {
-            let (reasons, messages) = (each("'exhausted'::text"), each("'no'::text"));
-            vec![ids, claim_ids, reasons, each(entry), messages, worker, batches]
+            let why = each(r#"{"reason": "exhausted", "error": {"attempt": 1}, "message": "no"}"#);
+            vec![ids, claims, why, worker, batches]
         }
         "jobs_cancelled" => vec![ids, claim_ids],
         "job_expire" => vec!["1000".into()],
