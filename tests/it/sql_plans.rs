@@ -295,7 +295,7 @@ async fn a_worker_that_waited_beside_an_empty_table_keeps_no_plan_made_for_it() 
     const JOBS: i64 = 5_000;
     let db = Db::new().await;
     db.exec("alter table rowcrew.jobs set (autovacuum_enabled = false)").await;
-    let mut worker = Crew::start(&db, "[handlers.noop]\ntype = \"noop\"").await;
+    let mut worker = Crew::start(&db, "[worker]\nconcurrency = 2\n[handlers.noop]\ntype = \"noop\"").await;
     for round in 0..30 {
         // Enough executions for the server to keep a plan, half of them after a vacuum of nothing.
         db.insert("noop", "{}").await;
