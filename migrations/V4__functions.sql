@@ -163,10 +163,14 @@ comment on function rowcrew.bury(bigint, text) is 'Puts an unfinished job among 
 
 create function rowcrew.revive_rows(ids bigint[]) returns bigint
 language sql as $$
-    with revived as (
-        delete from rowcrew.dead_jobs d where d.shard = 0 and d.id = any (
-            array(select l.id from rowcrew.dead_jobs l where l.shard = 0 and l.id = any ($1) order by l.id for update)
-        ) returning d.*
+    with picked as materialized (
+        select
+            d.shard, d.id, d.kind, d.payload, d.queue, d.priority, d.max_attempts, d.backoff, d.timeout, d.expires_at,
+            d.unique_key, d.group_key, d.tags, d.meta, d.last_error, d.errors, d.created_at
+        from rowcrew.dead_jobs d
+        where d.shard = 0 and d.id = any ($1)
+        order by d.id
+        for update
     ), inserted as (
         insert into rowcrew.jobs
             (shard, id, kind, payload, queue, priority, run_at, max_attempts, backoff, timeout, expires_at, unique_key,
@@ -175,13 +179,19 @@ language sql as $$
             r.shard, r.id, r.kind, r.payload, r.queue, r.priority, now(), r.max_attempts, r.backoff, r.timeout,
             case when r.expires_at > now() then r.expires_at end, r.unique_key,
             r.group_key, r.tags, r.meta, r.last_error, r.errors, r.created_at
-        from revived r
+        from picked r
+        -- Another unfinished job may have taken the unique_key: that one stays, and this one stays dead.
+        on conflict do nothing
+        returning id
+    ), gone as (
+        delete from rowcrew.dead_jobs d
+        where d.shard = 0 and d.id = any (array(select i.id from inserted i))
         returning 1
     )
-    select count(*) from inserted
+    select count(*) from gone
 $$;
 comment on function rowcrew.revive_rows(bigint[]) is
-    'Puts dead jobs back to run at once with all their tries; keeps their history of errors. A past expires_at is dropped.';
+    'Puts dead jobs back to run at once with all their tries; keeps their history of errors. A past expires_at is dropped. A job whose unique_key is taken by now stays dead.';
 
 create function rowcrew.revive(id bigint) returns boolean
 language plpgsql as $$
@@ -212,6 +222,10 @@ begin
             and (revive.kind is null or d.kind = revive.kind)
             and (revive.queue is null or d.queue = revive.queue)
             and (revive.reason is null or d.reason = revive.reason)
+            and not exists (
+                select from rowcrew.jobs j
+                where j.shard = 0 and j.kind = d.kind and j.unique_key = d.unique_key
+            )
         order by d.died_at
         limit revive.at_most
     ));
