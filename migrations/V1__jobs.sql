@@ -41,7 +41,9 @@ create table rowcrew.jobs (
     constraint jobs_timeout_range check (timeout > interval '0' and timeout <= interval '7 days'),
     constraint jobs_unique_key_length check (length(unique_key) between 1 and 500),
     constraint jobs_group_key_length check (length(group_key) between 1 and 500),
-    constraint jobs_backoff_type check (backoff ->> 'type' in ('exponential', 'fixed', 'custom')),
+    constraint jobs_backoff_type check (
+        backoff is null or coalesce(backoff ->> 'type', '') in ('exponential', 'fixed', 'custom')
+    ),
     -- The limit is a setting; `rowcrew migrate` puts the configured one here.
     constraint jobs_payload_bytes check (pg_column_size(payload) <= 1048576)
 )
@@ -60,6 +62,15 @@ with (
 create index jobs_ready on rowcrew.jobs (shard, queue, priority, due_at, id);
 create unique index jobs_unique_key on rowcrew.jobs (shard, kind, unique_key) where unique_key is not null;
 create index jobs_expires on rowcrew.jobs (shard, expires_at) where expires_at is not null;
+
+-- Statistics from the first day: rows that are gone again before anybody sees them. Without any, the planner
+-- takes `shard = 0` for a rare thing, and looks jobs up by reading the whole of jobs_ready instead of jobs_pkey.
+insert into rowcrew.jobs (kind, priority, run_at, expires_at, unique_key)
+select 'kind ' || n % 10, n % 10, now() + n * interval '1 s',
+    case when n % 2 = 0 then now() + n * interval '1 s' end, case when n % 2 = 0 then 'key ' || n end
+from generate_series(1, 1000) as n;
+analyze rowcrew.jobs;
+truncate rowcrew.jobs restart identity;
 
 comment on table rowcrew.jobs is
     'Unfinished jobs. Insert a row with a kind and a payload, and a worker runs it. Finished ones: finished_jobs; failed for good: dead_jobs; any of them by id: job_status.';

@@ -87,6 +87,13 @@ create table rowcrew.dead_jobs (
 );
 create index dead_jobs_died on rowcrew.dead_jobs (shard, died_at);
 
+-- Statistics from the first day, as for jobs.
+insert into rowcrew.dead_jobs (id, kind, payload, queue, priority, run_at, attempts, crashes, created_at, reason, died_at)
+select n, 'kind ' || n % 10, '{}', 'default', 5, now(), 5, 0, now(), 'exhausted', now() - n * interval '1 minute'
+from generate_series(1, 1000) as n;
+analyze rowcrew.dead_jobs;
+truncate rowcrew.dead_jobs;
+
 comment on table rowcrew.dead_jobs is 'The dead letters: jobs that failed for good. rowcrew.revive(id) puts one back.';
 comment on column rowcrew.dead_jobs.shard is 'As in jobs.';
 comment on column rowcrew.dead_jobs.id is 'As in jobs.';

@@ -7,13 +7,14 @@ language sql as $$
 $$;
 comment on function rowcrew.record_event(text, text, jsonb) is 'Writes down who did what.';
 
-create function rowcrew.count_cancelled(queue text, kind text, jobs bigint) returns void
+create function rowcrew.count_ended(queue text, kind text, cancelled bigint, dead bigint) returns void
 language sql as $$
-    insert into rowcrew.job_stats as s (bucket_at, queue, kind, worker_id, cancelled)
-    values (date_bin('10 seconds', now(), 'epoch'), $1, $2, 0, $3)
-    on conflict on constraint job_stats_pkey do update set cancelled = s.cancelled + excluded.cancelled
+    insert into rowcrew.job_stats as s (bucket_at, queue, kind, worker_id, cancelled, dead)
+    values (date_bin('10 seconds', now(), 'epoch'), $1, $2, 0, $3, $4)
+    on conflict on constraint job_stats_pkey do update
+    set cancelled = s.cancelled + excluded.cancelled, dead = s.dead + excluded.dead
 $$;
-comment on function rowcrew.count_cancelled(text, text, bigint) is 'Counts jobs that ended by hand.';
+comment on function rowcrew.count_ended(text, text, bigint, bigint) is 'Counts jobs that ended without a worker.';
 
 create function rowcrew.enqueue(
     kind text,
@@ -109,7 +110,7 @@ begin
             (job.shard, job.id, job.kind, job.payload, job.queue, job.priority, job.run_at, job.max_attempts,
              job.unique_key, job.group_key, job.tags, job.meta, 'cancelled', job.attempts, job.crashes,
              job.claimed_by, job.claimed_at, job.last_error, job.errors, job.created_at);
-        perform rowcrew.count_cancelled(job.queue, job.kind, 1);
+        perform rowcrew.count_ended(job.queue, job.kind, 1, 0);
         perform rowcrew.record_event('cancel', 'job ' || cancel.id, null);
         return 'cancelled';
     end if;
@@ -155,6 +156,7 @@ begin
         update rowcrew.workers w set cancels = w.cancels + 1 where w.id = job.claimed_by;
         perform pg_notify('rowcrew_jobs', 'cancel ' || 'rowcrew');
     end if;
+    perform rowcrew.count_ended(job.queue, job.kind, 0, 1);
     perform rowcrew.record_event('bury', 'job ' || bury.id, jsonb_build_object('reason', bury.reason));
     return true;
 end
@@ -280,7 +282,7 @@ begin
         select g.kind, count(*) as jobs from gone g group by g.kind
     )
     select sum(c.jobs) into purged
-    from counted c, lateral rowcrew.count_cancelled(purge.queue, c.kind, c.jobs);
+    from counted c, lateral rowcrew.count_ended(purge.queue, c.kind, c.jobs, 0);
     perform rowcrew.record_event('purge', 'queue ' || purge.queue, jsonb_build_object('jobs', coalesce(purged, 0)));
     return coalesce(purged, 0);
 end

@@ -268,9 +268,10 @@ with ended as (
     group by r.minute, r.queue
 )
 select
-    e.minute, e.queue,
-    greatest(e.completed + e.dead + e.cancelled + coalesce(d.grown, 0), 0) as enqueued,
-    e.completed, e.failed, e.retried, e.dead, e.cancelled,
+    minute, queue,
+    greatest(coalesce(e.completed + e.dead + e.cancelled, 0) + coalesce(d.grown, 0), 0) as enqueued,
+    coalesce(e.completed, 0) as completed, coalesce(e.failed, 0) as failed, coalesce(e.retried, 0) as retried,
+    coalesce(e.dead, 0) as dead, coalesce(e.cancelled, 0) as cancelled,
     round(rowcrew.bucket_ms(l.wait_50)::numeric, 1) as wait_p50_ms,
     round(rowcrew.bucket_ms(l.wait_95)::numeric, 1) as wait_p95_ms,
     round(rowcrew.bucket_ms(l.wait_99)::numeric, 1) as wait_p99_ms,
@@ -278,8 +279,10 @@ select
     round(rowcrew.bucket_ms(l.run_95)::numeric, 1) as run_p95_ms,
     round(rowcrew.bucket_ms(l.run_99)::numeric, 1) as run_p99_ms
 from ended e
-left join depths d using (minute, queue)
-left join latency l using (minute, queue);
+-- Full: a queue that only grew had its jobs enqueued too.
+full join depths d using (minute, queue)
+left join latency l using (minute, queue)
+where e.minute is not null or d.grown > 0;
 comment on view rowcrew.throughput is
     'Each minute and queue: jobs enqueued (what ended plus what the queue grew by, from the counts once a minute), completed, failed tries, retried, dead, cancelled, and percentiles.';
 

@@ -9,7 +9,7 @@ where d.shard = 0
     and d.id = any (array(
         select past.id
         from rowcrew.dead_jobs past
-        where past.shard = 0 and past.died_at < now() - $1 * interval '1 day'
+        where past.shard = 0 and past.died_at < now() - $1::integer * interval '1 day'
         order by past.died_at
         limit $2
         for update skip locked

@@ -3,7 +3,7 @@
 -- Params:  none
 -- Returns: rows int8
 -- Locks:   none
--- Plan:    Index Only Scan using jobs_ready
+-- Plan:    Index Only Scan using jobs_ready (once the table has been vacuumed)
 with sampled as (
     insert into rowcrew.queue_depths (sampled_at, queue, depth)
     select date_trunc('minute', now()), j.queue, count(*)

@@ -2,7 +2,7 @@
 --
 -- Params:  $1 at_most int8
 -- Returns: queue text, kind text, jobs int8
--- Locks:   the rows it takes; passes over locked ones
+-- Locks:   the rows it takes, passing over locked ones; then those of job_stats that count them
 -- Plan:    Index Scan using jobs_expires, Index Scan using jobs_pkey
 with picked as materialized (
     select j.id
@@ -33,7 +33,18 @@ buried as (
         r.errors, 'expired'
     from removed r
     returning queue, kind
+),
+ended as (
+    select b.queue, b.kind, count(*) as jobs
+    from buried b
+    group by b.queue, b.kind
+),
+counted as (
+    insert into rowcrew.job_stats as s (bucket_at, queue, kind, worker_id, dead)
+    select date_bin('10 seconds', now(), 'epoch'), e.queue, e.kind, 0, e.jobs
+    from ended e
+    order by e.queue, e.kind
+    on conflict on constraint job_stats_pkey do update set dead = s.dead + excluded.dead
 )
-select b.queue, b.kind, count(*) as jobs
-from buried b
-group by b.queue, b.kind
+select e.queue, e.kind, e.jobs
+from ended e

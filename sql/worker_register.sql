@@ -7,4 +7,4 @@
 -- Plan:    none
 insert into rowcrew.workers (name, pid, version, queues, kinds, concurrency, lock_key)
 values ($1, $2, $3, $4, $5, $6, 0)
-returning id, ($7::bigint << 32) | (id & 4294967295) as lock_key
+returning id, ($7::integer::bigint << 32) | (id & 4294967295) as lock_key

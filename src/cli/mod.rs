@@ -137,7 +137,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::DemoChecksum => demo::checksum(),
         Verb::Work(args) => {
             let exit_with_stdin = args.exits_with_stdin();
-            in_runtime(work::run(self::load(&global, args.overrides())?, exit_with_stdin))
+            in_runtime_that_ends(work::run(self::load(&global, args.overrides())?, exit_with_stdin))
         }
         Verb::Config(args) => config::run(&args, load),
         Verb::Completions(args) => completions::run(&args),
@@ -159,9 +159,18 @@ fn load(global: &Global, verb: Overrides) -> anyhow::Result<Config> {
 }
 
 fn in_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime()?.block_on(work)
+}
+
+/// As [`in_runtime`], for a process that must end in time: a name look-up or another blocking call that hangs
+/// is left behind.
+fn in_runtime_that_ends<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = runtime()?;
     let outcome = runtime.block_on(work);
-    // A name look-up or another blocking call that hangs must not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }

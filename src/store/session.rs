@@ -149,12 +149,17 @@ fn typed<'a>(statement: &Statement, params: Params<'a>) -> Vec<(&'a (dyn ToSql +
 /// The session settings that our promises rest on, whatever the role's defaults are.
 ///
 /// Without bitmap scans, rows found by an array of ids are visited, and so locked, in order of id.
+///
+/// Plans are made for each execution (about 0.3 ms). A kept one is made for the size that the tables have
+/// then: a worker that idles beside empty tables would keep plans that read all of jobs for every row it
+/// looks up, until the next autovacuum, which is a minute or more after a million jobs came in.
 pub(super) fn session_settings(statement_timeout: Duration) -> String {
     format!(
         "set statement_timeout = {}; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0; \
          set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; \
          set default_transaction_deferrable = off; set search_path = pg_catalog; set timezone = 'UTC'; \
          set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set jit = off; set enable_bitmapscan = off; \
+         set plan_cache_mode = force_custom_plan; \
          set bytea_output = 'hex'; set standard_conforming_strings = on",
         statement_timeout.as_millis()
     )

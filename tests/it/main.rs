@@ -6,6 +6,7 @@
     reason = "a test binary has no public interface, and its support grows with the tests"
 )]
 
+mod bad_rows;
 mod cancel;
 mod cli_dead;
 mod cli_enqueue;
@@ -16,8 +17,12 @@ mod crash;
 mod demo;
 mod handlers_run;
 mod jobs_run;
+mod jobs_run;
+mod layers;
 mod limits;
 mod outage;
 mod retries;
+mod sql_headers;
+mod sql_plans;
 mod stop;
 mod support;
