@@ -17,7 +17,6 @@ mod crash;
 mod demo;
 mod handlers_run;
 mod jobs_run;
-mod jobs_run;
 mod layers;
 mod limits;
 mod outage;
