@@ -74,6 +74,8 @@ impl Bench {
 pub struct Settings {
     /// This program, to start workers as processes.
     pub program: PathBuf,
+    /// A folder for their configuration.
+    pub scratch: PathBuf,
     /// A migrated-to database to use; without it, or for `pooler`, a private server is started.
     pub url: Option<String>,
     /// Where its binaries are, for a private server.

@@ -46,7 +46,7 @@ impl Pooler {
         let Some(socket_dir) = rig.socket_dir() else { return Ok(None) };
         let is_root = rustix::process::geteuid().is_root();
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let folder = std::env::temp_dir().join(format!("rowcrew-pooler-{}", std::process::id()));
+        let folder = rig.settings.scratch.join(format!("rowcrew-pooler-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let config = folder.join("pgbouncer.ini");
         std::fs::write(

@@ -151,7 +151,7 @@ impl<'a> Rig<'a> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name =
             format!("rowcrew-bench-{}-{}.toml", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let config = std::env::temp_dir().join(name);
+        let config = self.settings.scratch.join(name);
         let direct = direct_url.map(|url| format!("direct_url = '{url}'\ndatabase.prepare = false\n"));
         std::fs::write(&config, format!("{}{WORKER_CONFIG}", direct.unwrap_or_default()))?;
         let before: i64 =

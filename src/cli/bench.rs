@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use secrecy::ExposeSecret;
 
 use crate::bench::{Bench, Figure, Goal, Report, Settings, run as run_bench};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::embedded::{Environment, locate};
 
 #[derive(Debug, clap::Args)]
@@ -90,7 +90,8 @@ pub(super) async fn run(
     bar.enable_steady_tick(Duration::from_millis(120));
     let binaries = locate(&Environment::read(), args.postgres, &mut |line| bar.println(line))?;
     let settings = Settings {
-        program: std::env::current_exe()?,
+        program: config::program()?,
+        scratch: config::scratch(),
         url,
         binaries,
         rounds: args.rounds.into(),

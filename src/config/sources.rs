@@ -45,6 +45,11 @@ pub fn program() -> std::io::Result<PathBuf> {
     std::env::current_exe()
 }
 
+/// The folder for files that are soon gone.
+pub fn scratch() -> PathBuf {
+    std::env::temp_dir()
+}
+
 /// Shows the names of the variables only: values hold passwords.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
