@@ -94,6 +94,9 @@ impl<'a> Rig<'a> {
     /// Puts jobs in, all at once and not to be claimed yet, and lets the server settle.
     pub(super) async fn fill(&self, jobs: i64, payload_bytes: usize) -> anyhow::Result<()> {
         self.exec("select rowcrew.pause('default')").await?;
+        // Before the jobs come, not after: as in a queue that is worked off soon after it fills, their pages
+        // need not be written to the log a second time.
+        self.exec("checkpoint").await?;
         let pad = payload_bytes.saturating_sub(12);
         let failing = self.settings.error_rate;
         self.exec(&format!(
@@ -104,8 +107,7 @@ impl<'a> Rig<'a> {
              from generate_series(1, {jobs})"
         ))
         .await?;
-        self.exec("vacuum analyze rowcrew.jobs").await?;
-        self.exec("checkpoint").await
+        self.exec("vacuum analyze rowcrew.jobs").await
     }
 
     /// Lets the jobs be claimed, and answers how many a second ended until none was left.

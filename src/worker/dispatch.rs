@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -24,6 +26,8 @@ use crate::{CRASHES_MAX, Job, WorkerId};
 
 /// The most jobs of one claim: beyond it a claim gains nothing and holds its locks longer.
 const BATCH_MAX: usize = 1_000;
+/// Claims on their way at once at most: one more than none, so that two of the server's processors are busy.
+const CLAIMS_MAX: usize = 2;
 /// How long handlers may take to stop when their time is over.
 const STOP_WAIT: Duration = Duration::from_millis(450);
 /// Pause after a claim that failed.
@@ -42,10 +46,10 @@ pub(super) async fn run(
         dispatch.claim_if_wanted();
         let next_look = dispatch.next_look;
         tokio::select! {
-            claimed = wait_for(&mut dispatch.claiming) => dispatch.claimed(claimed),
+            claimed = next_answer(&mut dispatch.claiming) => dispatch.claimed(claimed),
             () = dispatch.shared.changed.notified() => {}
             Some(signal) = heard.recv() => dispatch.heard(signal),
-            () = tokio::time::sleep_until(next_look), if dispatch.claiming.is_none() && dispatch.has_room() => {}
+            () = tokio::time::sleep_until(next_look), if dispatch.claiming.is_empty() && dispatch.has_room() => {}
             _ = stopping.changed() => {}
         }
     }
@@ -62,10 +66,12 @@ struct Dispatch {
     empty_looks: usize,
     slots: Arc<Semaphore>,
     buffer: VecDeque<Ticket>,
+    /// Jobs that are being claimed, or claimed and not yet in the buffer.
+    coming: usize,
     /// Jobs that took their worker down too often: each runs alone.
     suspects: VecDeque<Ticket>,
     alone: bool,
-    claiming: Option<JoinHandle<Answer>>,
+    claiming: FuturesUnordered<JoinHandle<Answer>>,
     next_look: Instant,
     arm_next: bool,
     next_batch: i64,
@@ -89,13 +95,10 @@ struct Answer {
     outcome: Result<Vec<Claimed>, Error>,
 }
 
-async fn wait_for(claiming: &mut Option<JoinHandle<Answer>>) -> Answer {
-    match claiming {
-        Some(task) => {
-            let answer = task.await.expect("a claim does not panic");
-            *claiming = None;
-            answer
-        }
+/// The next answer to a claim; never, while none is on its way.
+async fn next_answer(claiming: &mut FuturesUnordered<JoinHandle<Answer>>) -> Answer {
+    match claiming.next().await {
+        Some(answer) => answer.expect("a claim does not panic"),
         None => std::future::pending().await,
     }
 }
@@ -122,9 +125,10 @@ impl Dispatch {
             empty_looks: 0,
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             buffer: VecDeque::new(),
+            coming: 0,
             suspects: VecDeque::new(),
             alone: false,
-            claiming: None,
+            claiming: FuturesUnordered::new(),
             next_look: Instant::now(),
             arm_next: false,
             next_batch: 1,
@@ -142,7 +146,7 @@ impl Dispatch {
         }
         let ahead = self.pace.ahead();
         let free = self.slots.available_permits();
-        let waiting = self.buffer.len();
+        let waiting = self.buffer.len() + self.coming;
         // Claim when slots are free, or when what is held in advance is half used up.
         let room =
             if waiting == 0 || waiting < ahead / 2 { (free + ahead).saturating_sub(waiting) } else { 0 };
@@ -161,7 +165,7 @@ impl Dispatch {
     }
 
     fn claim_if_wanted(&mut self) {
-        if self.claiming.is_some() || Instant::now() < self.next_look {
+        if self.claiming.len() >= CLAIMS_MAX || Instant::now() < self.next_look {
             return;
         }
         for _ in 0..self.orders.len() {
@@ -177,12 +181,13 @@ impl Dispatch {
     fn claim(&mut self, asked: usize) {
         let batch = self.next_batch;
         self.next_batch += 1;
+        self.coming += asked;
         let arm = std::mem::take(&mut self.arm_next);
         let shared = self.shared.clone();
         let kinds = self.orders[0].names.clone();
         let (lanes, sweep) = self.lanes.next();
         let worker_id = shared.worker_id();
-        self.claiming = Some(tokio::spawn(async move {
+        self.claiming.push(tokio::spawn(async move {
             // The bell first, then the look: an insert in between rings.
             let armed = if arm { shared.store.arm().await } else { Ok(()) };
             let began = Instant::now();
@@ -201,6 +206,11 @@ impl Dispatch {
             Ok(claimed) => {
                 self.shared.database_works();
                 self.lanes.claimed(&claimed, asked, sweep, took);
+                // The next claim is on its way while these jobs are taken in and started.
+                if claimed.len() == asked {
+                    self.claim_if_wanted();
+                }
+                self.coming -= asked;
                 self.take_in(batch, asked, claimed);
                 // Claimed in a name that the crew has struck out: nobody would rescue these jobs. (Should the
                 // name change only after this look, all that is held is given up then.)
@@ -209,6 +219,7 @@ impl Dispatch {
                 }
             }
             Err(error) => {
+                self.coming -= asked;
                 self.next_look = Instant::now() + FAILED_PAUSE.mul_f64(0.5 + fastrand::f64());
                 if error.is_transient() {
                     self.shared.database_failed(&error);
@@ -241,16 +252,22 @@ impl Dispatch {
         for ticket in self.shared.held.take_in(batch, jobs) {
             if ticket.job.crashes >= CRASHES_MAX - 1 {
                 self.suspects.push_back(ticket);
-            } else if let Some(kinds) = self.orders.front_mut()
-                && let Some((_, waiting)) = &mut kinds.limit
-            {
-                waiting.push_back(ticket);
             } else {
-                self.buffer.push_back(ticket);
+                self.queue_of(&ticket).push_back(ticket);
             }
         }
         if short {
             self.orders.rotate_left(1);
+        }
+    }
+
+    /// Where a job waits for a slot: kinds with a limit of their own wait apart.
+    fn queue_of(&mut self, ticket: &Ticket) -> &mut VecDeque<Ticket> {
+        let own =
+            self.orders.iter_mut().find(|kinds| kinds.limit.is_some() && kinds.names[0] == ticket.job.kind);
+        match own.and_then(|kinds| kinds.limit.as_mut()) {
+            Some((_, waiting)) => waiting,
+            None => &mut self.buffer,
         }
     }
 
@@ -363,11 +380,11 @@ impl Dispatch {
                 self.shared.stop_everything(StopReason::Shutdown);
             }
             self.give_back_waiting();
-            if self.claiming.is_none() && self.running() == 0 {
+            if self.claiming.is_empty() && self.running() == 0 {
                 return over;
             }
             tokio::select! {
-                answer = wait_for(&mut self.claiming) => self.claimed(answer),
+                answer = next_answer(&mut self.claiming) => self.claimed(answer),
                 () = self.shared.changed.notified() => {}
                 Some(signal) = heard.recv() => self.heard(signal),
                 Ok(()) = stopping.changed() => {}

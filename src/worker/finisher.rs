@@ -32,6 +32,13 @@ pub(super) struct Ended {
 pub(super) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<Ended>) {
     let mut waiting = Vec::with_capacity(ENDINGS_AT_ONCE);
     while !waiting.is_empty() || ended.recv_many(&mut waiting, ENDINGS_AT_ONCE).await > 0 {
+        // Jobs that are just ending come along; nothing is waited for.
+        tokio::task::yield_now().await;
+        while waiting.len() < ENDINGS_AT_ONCE
+            && let Ok(one) = ended.try_recv()
+        {
+            waiting.push(one);
+        }
         let now = next_group(&mut waiting);
         let back = now.iter().any(|e| matches!(e.ending.fate, Fate::Released));
         write_group(&shared, now).await;

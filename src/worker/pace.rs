@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// trip, short enough that a neighbour with free hands is not kept waiting for them.
 const AHEAD: Duration = Duration::from_millis(50);
 /// The most jobs held in advance, however short they are.
-const AHEAD_MAX: usize = 2_000;
+const AHEAD_MAX: usize = 4_000;
 /// Over how long the rate of starts is measured.
 const WINDOW: Duration = Duration::from_millis(50);
 /// The first pause after a look that found nothing; each further one doubles.

@@ -11,6 +11,12 @@ const SLACK: Duration = Duration::from_secs(2);
 
 const NAP: &str = "[handlers.nap]\ntype = \"sleep\"\n";
 
+/// A command that says when it has begun: a job that is only claimed at a stop is given back.
+fn says(scratch: &Scratch, then: &str) -> String {
+    let file = scratch.path("begun");
+    format!("[handlers.says]\ntype = \"command\"\ncommand = [\"sh\", \"-c\", \"echo $$ > {file}; {then}\"]\n")
+}
+
 fn draining(drain_ms: u64) -> String {
     format!("[worker]\ndrain_ms = {drain_ms}\nconcurrency = 4\n{NAP}")
 }
@@ -18,9 +24,10 @@ fn draining(drain_ms: u64) -> String {
 #[tokio::test]
 async fn a_worker_asked_to_stop_claims_nothing_more_and_lets_running_jobs_end() {
     let db = Db::new().await;
-    let mut worker = Crew::start(&db, &draining(60_000)).await;
-    let running = db.insert("nap", r#"{"ms": 1000}"#).await;
-    db.until_state(running, "running").await;
+    let scratch = Scratch::new();
+    let mut worker = Crew::start(&db, &(draining(60_000) + &says(&scratch, "sleep 1"))).await;
+    let running = db.insert("says", "{}").await;
+    scratch.pids("begun", 1).await;
     worker.signal(Signal::TERM);
     worker.until_log("worker drains").await;
     let too_late = db.insert("nap", r#"{"ms": 0}"#).await;
@@ -72,9 +79,10 @@ async fn jobs_that_do_not_end_in_the_drain_time_are_given_back_at_no_cost() {
 #[tokio::test]
 async fn a_second_signal_stops_a_worker_at_once() {
     let db = Db::new().await;
-    let mut worker = Crew::start(&db, &draining(600_000)).await;
-    let id = db.insert("nap", r#"{"ms": 600000}"#).await;
-    db.until_state(id, "running").await;
+    let scratch = Scratch::new();
+    let mut worker = Crew::start(&db, &(draining(600_000) + &says(&scratch, "exec sleep 120"))).await;
+    let id = db.insert("says", "{}").await;
+    let child = scratch.pids("begun", 1).await[0];
     worker.signal(Signal::TERM);
     worker.until_log("worker drains").await;
     assert!(!worker.has_ended());
@@ -82,6 +90,7 @@ async fn a_second_signal_stops_a_worker_at_once() {
     let (status, took) = worker.ended(Duration::from_secs(30)).await;
     assert_eq!(status.code(), Some(0));
     assert!(took < Duration::from_secs(1) + SLACK, "{took:?}");
+    until_gone(child).await;
     assert_eq!(db.state(id).await, "available");
     assert_eq!(db.one::<i32>("select attempts from rowcrew.jobs").await, 0);
 }
