@@ -7,7 +7,8 @@
 --          $5 queues text[], $6 priorities int2[], $7 after_due_at timestamptz[], $8 after_id int8[]
 -- Returns: id int8, claim_id int8, kind text, queue text, priority int2, payload jsonb, attempts int4,
 --          crashes int4, max_attempts int4, backoff jsonb, timeout interval, created_at timestamptz,
---          due_at timestamptz, expires_at timestamptz, claimed_at timestamptz, cancelled bool, traceparent text
+--          due_at timestamptz, expires_at timestamptz, claimed_at timestamptz, cancelled bool,
+--          traceparent text, keep bool (whether it is kept when it is finished)
 -- Locks:   the rows it takes, in the order of their lanes; never waits for one
 -- Plan:    Index Scan using jobs_ready, Tid Scan on jobs
 with claimed as (
@@ -46,7 +47,8 @@ with claimed as (
     returning
         j.id, j.claim_id, j.kind, j.queue, j.priority, j.payload, j.attempts, j.crashes, j.max_attempts, j.backoff,
         j.timeout, j.created_at, j.due_at, j.expires_at, j.claimed_at,
-        j.cancel_requested_at is not null as cancelled, j.meta ->> 'traceparent' as traceparent
+        j.cancel_requested_at is not null as cancelled, j.meta ->> 'traceparent' as traceparent,
+        j.queue <> all (array(select q.name from rowcrew.queues q where q.retention = interval '0')) as keep
 ),
 recorded as (
     insert into rowcrew.claims (worker_id, batch, claim_id, job_ids)
@@ -56,5 +58,5 @@ recorded as (
 )
 select
     c.id, c.claim_id, c.kind, c.queue, c.priority, c.payload, c.attempts, c.crashes, c.max_attempts, c.backoff,
-    c.timeout, c.created_at, c.due_at, c.expires_at, c.claimed_at, c.cancelled, c.traceparent
+    c.timeout, c.created_at, c.due_at, c.expires_at, c.claimed_at, c.cancelled, c.traceparent, c.keep
 from claimed c

@@ -3,8 +3,7 @@
 -- Params:  $1 ids int8[] (ascending), $2 claim_ids int8[] (the claims they run under, each once),
 --          $3 cancelled int8[] (those of the ids that end as cancelled),
 --          $4 results jsonb (an object: the results of those that have one, by id),
---          $5 keep bool (false: finished jobs are not kept), $6 worker_id int8,
---          $7 batches int8[] (claims of the worker of which nothing is left)
+--          $5 worker_id int8, $6 batches int8[] (claims of the worker of which nothing is left)
 -- Returns: id int8
 -- Locks:   the jobs, in order of id
 -- Plan:    Index Scan using jobs_pkey
@@ -25,12 +24,10 @@ kept as (
         case when r.id = any ($3) then 'cancelled' else 'completed' end,
         $4::jsonb -> r.id::text
     from removed r
-    where $5
-        and r.queue <> all (array(select q.name from rowcrew.queues q where q.retention = interval '0'))
 ),
 emptied as (
     delete from rowcrew.claims c
-    where c.shard = 0 and c.worker_id = $6 and c.batch = any ($7)
+    where c.shard = 0 and c.worker_id = $5 and c.batch = any ($6)
 )
 select r.id
 from removed r

@@ -64,6 +64,8 @@ pub struct Job {
     pub waited: Duration,
     /// Somebody asked for its cancellation while it ran in a worker that did not hear of it.
     pub cancel_requested: bool,
+    /// Whether a trace of it is kept when it is finished.
+    pub keep: bool,
     /// `meta.traceparent`, passed on to handlers.
     pub traceparent: Option<Box<str>>,
 }

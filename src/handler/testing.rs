@@ -28,6 +28,7 @@ pub(super) fn job(payload: &str) -> Job {
         age: Duration::ZERO,
         waited: Duration::ZERO,
         cancel_requested: false,
+        keep: true,
         traceparent: None,
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
 
 use super::time::{Interval, JsonText, Moment};
 use super::{Error, Store};
@@ -100,34 +101,55 @@ impl Names {
     }
 }
 
+/// The columns of a row one after the other: looking each up by its name took a third of a claim's time here.
+struct Columns<'a> {
+    row: &'a Row,
+    next: usize,
+}
+
+impl<'a> Columns<'a> {
+    fn next<T: FromSql<'a>>(&mut self) -> Result<T, Error> {
+        self.next += 1;
+        self.row.try_get(self.next - 1).map_err(|source| Error::Statement { statement: "job_claim", source })
+    }
+}
+
+/// Reads a row, its columns in the order of `Returns` in `job_claim.sql`.
 fn claimed(row: &Row, names: &mut Names) -> Result<Claimed, Error> {
-    let read = |source| Error::Statement { statement: "job_claim", source };
-    let due_at: Moment = row.try_get("due_at").map_err(read)?;
-    let created_at: Moment = row.try_get("created_at").map_err(read)?;
-    let claimed_at: Moment = row.try_get("claimed_at").map_err(read)?;
-    let expires_at: Option<Moment> = row.try_get("expires_at").map_err(read)?;
-    let payload: JsonText<'_> = row.try_get("payload").map_err(read)?;
-    let backoff: Option<JsonText<'_>> = row.try_get("backoff").map_err(read)?;
-    let timeout: Option<Interval> = row.try_get("timeout").map_err(read)?;
-    let traceparent: Option<&str> = row.try_get("traceparent").map_err(read)?;
-    let id = row.try_get("id").map_err(read)?;
+    let mut columns = Columns { row, next: 0 };
+    let id = columns.next()?;
+    let claim_id = columns.next()?;
+    let kind = names.get(columns.next()?);
+    let queue = names.get(columns.next()?);
+    let priority = columns.next()?;
+    let payload: JsonText<'_> = columns.next()?;
+    let (attempt, crashes, max_attempts) = (columns.next()?, columns.next()?, columns.next()?);
+    let backoff: Option<JsonText<'_>> = columns.next()?;
+    let timeout: Option<Interval> = columns.next()?;
+    let created_at: Moment = columns.next()?;
+    let due_at: Moment = columns.next()?;
+    let expires_at: Option<Moment> = columns.next()?;
+    let claimed_at: Moment = columns.next()?;
+    let cancel_requested = columns.next()?;
+    let traceparent: Option<&str> = columns.next()?;
     let job = Job {
         id,
-        claim_id: row.try_get("claim_id").map_err(read)?,
-        kind: names.get(row.try_get("kind").map_err(read)?),
-        queue: names.get(row.try_get("queue").map_err(read)?),
-        priority: row.try_get("priority").map_err(read)?,
+        claim_id,
+        kind,
+        queue,
+        priority,
         payload: payload.0.into(),
-        attempt: row.try_get("attempts").map_err(read)?,
-        crashes: row.try_get("crashes").map_err(read)?,
-        max_attempts: row.try_get("max_attempts").map_err(read)?,
+        attempt,
+        crashes,
+        max_attempts,
         backoff: backoff.map(|text| text.0.into()),
         timeout: timeout.map(|interval| interval.0.max(Duration::from_millis(1))),
         expires_in: expires_at.map(|moment| moment.since(claimed_at)),
         age: claimed_at.since(created_at),
         // A job put in with a past run_at did not wait before it was there.
         waited: claimed_at.since(due_at.max(created_at)),
-        cancel_requested: row.try_get("cancelled").map_err(read)?,
+        cancel_requested,
+        keep: columns.next()?,
         traceparent: traceparent.map(Into::into),
     };
     Ok(Claimed { job, place: (due_at, id) })

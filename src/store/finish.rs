@@ -18,6 +18,8 @@ pub struct Ending {
     pub claim_id: ClaimId,
     /// What becomes of it.
     pub fate: Fate,
+    /// Whether a trace of it is kept if it is finished.
+    pub keep: bool,
 }
 
 /// What becomes of a claimed job.
@@ -87,18 +89,18 @@ impl Store {
         worker_id: WorkerId,
         mut endings: Vec<Ending>,
         emptied: Emptied,
-        keep_finished: bool,
     ) -> Result<Vec<JobId>, Error> {
         // One order of locks for everybody who writes to several jobs.
         endings.sort_unstable_by_key(|ending| ending.id);
         let mut written = HashSet::with_capacity(endings.len());
         let mut batches = emptied.batches;
-        let mut groups: [Vec<&Ending>; 3] = Default::default();
+        let mut groups: [Vec<&Ending>; 4] = Default::default();
         for ending in &endings {
             groups[match ending.fate {
                 Fate::Retry { .. } | Fate::Snoozed { .. } | Fate::Released => 0,
                 Fate::Buried { .. } => 1,
-                Fate::Completed(_) | Fate::Cancelled => 2,
+                Fate::Completed(_) | Fate::Cancelled if ending.keep => 2,
+                Fate::Completed(_) | Fate::Cancelled => 3,
             }]
             .push(ending);
         }
@@ -113,7 +115,8 @@ impl Store {
             written.extend(match sort {
                 0 => group.requeue().await?,
                 1 => group.bury().await?,
-                _ => group.end(keep_finished).await?,
+                2 => group.end().await?,
+                _ => group.discard().await?,
             });
         }
         Ok(endings.iter().map(|ending| ending.id).filter(|id| !written.contains(id)).collect())
@@ -129,7 +132,7 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    async fn end(&self, keep_finished: bool) -> Result<Vec<JobId>, Error> {
+    async fn end(&self) -> Result<Vec<JobId>, Error> {
         let cancelled: Vec<JobId> =
             self.endings.iter().filter(|e| matches!(e.fate, Fate::Cancelled)).map(|e| e.id).collect();
         let results = self.by_id(|fate| match fate {
@@ -137,7 +140,11 @@ impl Group<'_> {
             _ => None,
         });
         let statement = &self.store.statements.job_finish;
-        self.send(statement, &[&cancelled, &JsonText(&results), &keep_finished]).await
+        self.send(statement, &[&cancelled, &JsonText(&results)]).await
+    }
+
+    async fn discard(&self) -> Result<Vec<JobId>, Error> {
+        self.send(&self.store.statements.job_discard, &[]).await
     }
 
     async fn requeue(&self) -> Result<Vec<JobId>, Error> {

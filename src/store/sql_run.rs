@@ -9,7 +9,7 @@ use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::time::JsonText;
-use super::{Store, error};
+use super::{Error, Store, error};
 use crate::{Failure, FailureClass, Job, WorkerId};
 
 /// What became of it.
@@ -34,17 +34,17 @@ impl Store {
         statement: &str,
         job: &Job,
         limit: Duration,
-        keep_finished: bool,
+        keep: bool,
     ) -> SqlRun {
         let mut lent = match self.lend().await {
             Ok(lent) => lent,
             Err(error) => return SqlRun::Failed(Failure::retry(FailureClass::Sql, error.to_string())),
         };
-        let work = self.transaction(lent.client(), worker_id, statement, job, limit, keep_finished);
+        let work = self.transaction(lent.client(), worker_id, statement, job, limit, keep);
         let outcome = tokio::time::timeout(limit + self.shared.settings.connect_timeout, work).await;
         match outcome {
             Ok(Ok(run)) => {
-                lent.settled = true;
+                lent.settled = !matches!(run, SqlRun::Failed(_));
                 run
             }
             Ok(Err(source)) => {
@@ -66,7 +66,7 @@ impl Store {
         statement: &str,
         job: &Job,
         limit: Duration,
-        keep_finished: bool,
+        keep: bool,
     ) -> Result<SqlRun, tokio_postgres::Error> {
         let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
         // The handler's statement sees the role's own search_path, not ours.
@@ -78,23 +78,20 @@ impl Store {
         let payload: &RawValue = serde_json::from_str(&job.payload).unwrap_or(RawValue::NULL);
         let result = effect(client, statement, payload).await?;
         client.batch_execute("set local search_path = pg_catalog; set local statement_timeout = 0").await?;
-        let finish = &self.statements.job_finish;
-        let (ids, claims, none) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
         let results = format!("{{\"{}\":{result}}}", job.id);
-        let finished = client
-            .query_typed(
-                &finish.text,
-                &[
-                    (&ids, Type::INT8_ARRAY),
-                    (&claims, Type::INT8_ARRAY),
-                    (&none, Type::INT8_ARRAY),
-                    (&JsonText(&results), Type::JSONB),
-                    (&keep_finished, Type::BOOL),
-                    (&worker_id, Type::INT8),
-                    (&none, Type::INT8_ARRAY),
-                ],
-            )
-            .await?;
+        let (ids, claims, none) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
+        let (results, worker_id) = (&JsonText(&results), &worker_id);
+        let finished = if keep {
+            self.send(client, &self.statements.job_finish, &[&ids, &claims, &none, results, worker_id, &none])
+                .await
+        } else {
+            self.send(client, &self.statements.job_discard, &[&ids, &claims, worker_id, &none]).await
+        };
+        let finished = match finished {
+            Ok(rows) => rows,
+            Err(Error::Statement { source, .. }) => return Err(source),
+            Err(error) => return Ok(SqlRun::Failed(Failure::retry(FailureClass::Sql, error.to_string()))),
+        };
         if finished.is_empty() {
             client.batch_execute("rollback").await?;
             return Ok(SqlRun::ClaimLost);

@@ -11,7 +11,7 @@ use super::tally::Attempt;
 use super::verdict::{entry, fate_of};
 use super::{Ended, Shared};
 use crate::handler::{Context, Entry, Runner};
-use crate::store::{Ending, Fate, SqlRun};
+use crate::store::{Fate, SqlRun};
 use crate::{Failure, FailureClass, Job, Outcome};
 
 /// How long a handler that was told to stop may take before its work is dropped.
@@ -47,7 +47,7 @@ pub(super) async fn run(shared: &Shared, entry: &Entry, ticket: Ticket) -> Ended
         End::Answered(outcome) => (fate(shared, entry, job, outcome, began.elapsed()), false),
     };
     Ended {
-        ending: Ending { id: job.id, claim_id: job.claim_id, fate },
+        ending: shared.ending(job, fate),
         written,
         batch: ticket.batch,
         attempt: Some(Attempt {
@@ -140,7 +140,7 @@ async fn work(shared: &Shared, entry: &Entry, ticket: &Ticket, limit: Duration) 
         Runner::Sql(statement) => {
             match shared
                 .sql_store()
-                .run_sql(shared.worker_id(), statement, job, limit, shared.settings.keep_finished)
+                .run_sql(shared.worker_id(), statement, job, limit, shared.keeps(job))
                 .await
             {
                 SqlRun::Committed => End::Written(Fate::Completed(None)),
@@ -161,12 +161,12 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
 }
 
 /// A job given back as it was, not begun.
-pub(super) fn given_back(ticket: &Ticket) -> Ended {
+pub(super) fn given_back(shared: &Shared, ticket: &Ticket) -> Ended {
     let fate = match ticket.stop.reason() {
         Some(StopReason::Cancelled) => Fate::Cancelled,
         _ => Fate::Released,
     };
-    let ending = Ending { id: ticket.job.id, claim_id: ticket.job.claim_id, fate };
+    let ending = shared.ending(&ticket.job, fate);
     Ended { ending, written: false, batch: ticket.batch, attempt: None }
 }
 
@@ -177,10 +177,6 @@ pub(super) fn unknown_kind(shared: &Shared, ticket: &Ticket) -> Ended {
         format!("this worker has no handler for kind {}", ticket.job.kind),
     );
     let error = entry(&failure, &ticket.job, shared.worker_id());
-    let ending = Ending {
-        id: ticket.job.id,
-        claim_id: ticket.job.claim_id,
-        fate: Fate::Retry { wait_ms: 1_000, error },
-    };
+    let ending = shared.ending(&ticket.job, Fate::Retry { wait_ms: 1_000, error });
     Ended { ending, written: false, batch: ticket.batch, attempt: None }
 }

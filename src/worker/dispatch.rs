@@ -284,7 +284,7 @@ impl Dispatch {
 
     fn give_back_waiting(&mut self) {
         for ticket in self.waiting() {
-            let _ = self.ended.send(attempt::given_back(&ticket));
+            let _ = self.ended.send(attempt::given_back(&self.shared, &ticket));
         }
     }
 
@@ -418,7 +418,7 @@ impl Run {
             );
             if let Err(error) = shared.store.set_alone(shared.worker_id(), Some(ticket.job.id)).await {
                 tracing::warn!(%error, "the job is given back");
-                let _ = self.ended.send(attempt::given_back(&ticket));
+                let _ = self.ended.send(attempt::given_back(&self.shared, &ticket));
                 return;
             }
         }

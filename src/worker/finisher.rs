@@ -79,11 +79,10 @@ async fn write_group(shared: &Shared, group: Vec<Ended>) {
 /// Writes one group, however often it takes; answers the jobs that were not ours any more.
 async fn write(shared: &Shared, endings: Vec<Ending>, emptied: Emptied) -> Vec<i64> {
     let worker_id = shared.worker_id();
-    let keep = shared.settings.keep_finished;
     let mut pause = PAUSE_MIN;
     let mut repeated = false;
     loop {
-        match shared.store.finish(worker_id, endings.clone(), emptied.clone(), keep).await {
+        match shared.store.finish(worker_id, endings.clone(), emptied.clone()).await {
             Ok(stale) => {
                 // After a lost answer, those that the first try wrote are not found again.
                 if !stale.is_empty() && !repeated {
@@ -112,7 +111,7 @@ async fn write(shared: &Shared, endings: Vec<Ending>, emptied: Emptied) -> Vec<i
             Err(error) => {
                 let stale = write_plainly(shared, endings, &error).await;
                 if !emptied.batches.is_empty() {
-                    let _ = shared.store.finish(worker_id, Vec::new(), emptied, keep).await;
+                    let _ = shared.store.finish(worker_id, Vec::new(), emptied).await;
                 }
                 return stale;
             }
@@ -137,8 +136,7 @@ async fn write_plainly(shared: &Shared, mut endings: Vec<Ending>, refusal: &Erro
             Fate::Cancelled | Fate::Snoozed { .. } | Fate::Released => {}
         }
     }
-    let keep = shared.settings.keep_finished;
-    match shared.store.finish(shared.worker_id(), endings, Emptied::default(), keep).await {
+    match shared.store.finish(shared.worker_id(), endings, Emptied::default()).await {
         Ok(stale) => stale,
         Err(error) => {
             tracing::error!(%error, "a finished job could not be written at all; it runs again when this worker is gone");

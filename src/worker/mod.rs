@@ -24,8 +24,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::handler::Registry;
-use crate::store::{Error, Registration, Store};
-use crate::{JobId, WorkerId};
+use crate::store::{Ending, Error, Fate, Registration, Store};
+use crate::{Job, JobId, WorkerId};
 
 use finisher::Ended;
 use held::{Held, StopReason};
@@ -209,6 +209,15 @@ impl Shared {
 
     fn sql_store(&self) -> &Store {
         self.sql_store.as_ref().unwrap_or(&self.store)
+    }
+
+    /// Whether a trace of this job is kept when it is finished.
+    fn keeps(&self, job: &Job) -> bool {
+        self.settings.keep_finished && job.keep
+    }
+
+    fn ending(&self, job: &Job, fate: Fate) -> Ending {
+        Ending { id: job.id, claim_id: job.claim_id, fate, keep: self.keeps(job) }
     }
 
     /// Counts results that came after the claim was taken over, and says so once for each group.

@@ -107,6 +107,7 @@ pub(super) mod testing {
             age: Duration::ZERO,
             waited: Duration::ZERO,
             cancel_requested: false,
+            keep: true,
             traceparent: None,
         }
     }
