@@ -1,0 +1,135 @@
+//! Sends claims and takes their jobs in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::super::Shared;
+use super::Dispatch;
+use crate::store::{ClaimOrder, Claimed, Error};
+use crate::{CRASHES_MAX, Job, WorkerId};
+
+/// Pause after a claim that failed.
+const FAILED_PAUSE: Duration = Duration::from_millis(250);
+
+/// What a claim brought.
+pub(super) struct Answer {
+    worker_id: WorkerId,
+    batch: i64,
+    asked: usize,
+    sweep: bool,
+    took: Duration,
+    outcome: Result<Vec<Claimed>, Error>,
+}
+
+/// The next answer to a claim; never, while none is on its way.
+pub(super) async fn next_answer(claiming: &mut FuturesUnordered<JoinHandle<Answer>>) -> Answer {
+    match claiming.next().await {
+        Some(answer) => answer.expect("a claim does not panic"),
+        None => std::future::pending().await,
+    }
+}
+
+impl Dispatch {
+    pub(super) fn claim(&mut self, asked: usize) {
+        let batch = self.next_batch;
+        self.next_batch += 1;
+        self.coming += asked;
+        let arm = std::mem::take(&mut self.arm_next);
+        let shared = self.shared.clone();
+        let kinds = self.orders[0].names.clone();
+        let (lanes, sweep) = self.lanes.next();
+        let worker_id = shared.worker_id();
+        self.claiming.push(tokio::spawn(async move {
+            // The bell first, then the look: an insert in between rings.
+            let armed = if arm { shared.store.arm().await } else { Ok(()) };
+            let began = Instant::now();
+            let order = ClaimOrder { worker_id, batch, kinds: &kinds, lanes: &lanes, at_most: asked };
+            let outcome = match armed {
+                Ok(()) => shared.store.claim(&order).await,
+                Err(error) => Err(error),
+            };
+            Answer { worker_id, batch, asked, sweep, took: began.elapsed(), outcome }
+        }));
+    }
+
+    pub(super) fn claimed(&mut self, answer: Answer) {
+        let Answer { worker_id, batch, asked, sweep, took, outcome } = answer;
+        match outcome {
+            Ok(claimed) => {
+                self.shared.database_works();
+                self.lanes.claimed(&claimed, asked, sweep, took);
+                // The next claim is on its way while these jobs are taken in and started.
+                if claimed.len() == asked {
+                    self.claim_if_wanted();
+                }
+                self.coming -= asked;
+                self.take_in(batch, asked, claimed);
+                // Claimed in a name that the crew has struck out: nobody would rescue these jobs. (Should the
+                // name change only after this look, all that is held is given up then.)
+                if worker_id != self.shared.worker_id() {
+                    self.give_back_waiting();
+                }
+            }
+            Err(error) => {
+                self.coming -= asked;
+                self.next_look = Instant::now() + FAILED_PAUSE.mul_f64(0.5 + fastrand::f64());
+                if error.is_transient() {
+                    self.shared.database_failed(&error);
+                } else {
+                    tracing::error!(%error, "jobs cannot be claimed");
+                }
+                // Whether it took effect is not known: settle it.
+                tokio::spawn(forget(self.shared.clone(), worker_id, batch));
+            }
+        }
+    }
+
+    fn take_in(&mut self, batch: i64, asked: usize, mut claimed: Vec<Claimed>) {
+        if claimed.is_empty() {
+            self.empty_looks += 1;
+            self.orders.rotate_left(1);
+            if self.empty_looks >= self.orders.len() {
+                self.empty_looks = 0;
+                let (pause, arm) = self.idle.nothing();
+                self.arm_next = arm;
+                self.next_look = Instant::now() + pause;
+            }
+            return;
+        }
+        self.empty_looks = 0;
+        self.idle.found();
+        claimed.sort_unstable_by_key(|one| (one.job.priority, one.place));
+        let short = claimed.len() < asked;
+        let jobs: Vec<Job> = claimed.into_iter().map(|one| one.job).collect();
+        for ticket in self.shared.held.take_in(batch, jobs) {
+            if ticket.job.crashes >= CRASHES_MAX - 1 {
+                self.suspects.push_back(ticket);
+            } else {
+                self.queue_of(&ticket).push_back(ticket);
+            }
+        }
+        if short {
+            self.orders.rotate_left(1);
+        }
+    }
+}
+
+/// Settles a claim whose answer was lost, however long the database takes to come back.
+async fn forget(shared: Arc<Shared>, worker_id: WorkerId, batch: i64) {
+    while !shared.gives_up() {
+        match shared.store.forget_claim(worker_id, batch).await {
+            Ok(0) => return,
+            Ok(jobs) => {
+                tracing::info!(jobs, "a claim whose answer was lost is given back");
+                let _ = shared.store.ring().await;
+                return;
+            }
+            Err(_) => tokio::time::sleep(FAILED_PAUSE.mul_f64(0.5 + fastrand::f64())).await,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Starts jobs as slots become free.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::super::finisher::Ended;
+use super::super::held::Ticket;
+use super::super::{Shared, attempt};
+use super::Dispatch;
+use crate::handler::Entry;
+
+impl Dispatch {
+    /// Starts what can be started.
+    pub(super) fn start_jobs(&mut self) {
+        if !self.suspects.is_empty() || self.alone {
+            self.start_suspect();
+            return;
+        }
+        for at in 0..self.orders.len() {
+            while let Some((own, waiting)) = &mut self.orders[at].limit
+                && !waiting.is_empty()
+                && let Ok(own) = own.clone().try_acquire_owned()
+            {
+                let Ok(slot) = self.slots.clone().try_acquire_owned() else { return };
+                let ticket = waiting.pop_front().expect("not empty");
+                self.start(ticket, vec![slot, own]);
+            }
+        }
+        while !self.buffer.is_empty()
+            && let Ok(slot) = self.slots.clone().try_acquire_owned()
+        {
+            let ticket = self.buffer.pop_front().expect("not empty");
+            self.start(ticket, vec![slot]);
+        }
+    }
+
+    /// A suspect runs alone, so that a crash is blamed on nobody else; the others wait elsewhere meanwhile.
+    fn start_suspect(&mut self) {
+        let all = self.shared.settings.concurrency;
+        let idle = self.slots.available_permits() == all;
+        self.alone &= !idle;
+        if let Some(suspect) = (idle && !self.alone).then(|| self.suspects.pop_front()).flatten() {
+            self.alone = true;
+            let slots = self.slots.clone().try_acquire_many_owned(all as u32).expect("all are free");
+            self.start(suspect, vec![slots]);
+        } else {
+            // Other suspects wait here for the workers to be idle, but not for the one that runs.
+            let keep = if self.alone { VecDeque::new() } else { std::mem::take(&mut self.suspects) };
+            self.give_back_waiting();
+            self.suspects = keep;
+        }
+    }
+
+    fn start(&mut self, ticket: Ticket, slots: Vec<OwnedSemaphorePermit>) {
+        self.pace.started();
+        let Some(entry) = self.shared.registry.get(&ticket.job.kind).cloned() else {
+            let _ = self.ended.send(attempt::unknown_kind(&self.shared, &ticket));
+            return;
+        };
+        let run = Run { shared: self.shared.clone(), ended: self.ended.clone(), entry, alone: self.alone };
+        run.shared.running.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            run.job(ticket).await;
+            run.shared.running.fetch_sub(1, Ordering::Relaxed);
+            drop(slots);
+            run.shared.changed.notify_one();
+        });
+    }
+}
+
+/// One started job.
+struct Run {
+    shared: Arc<Shared>,
+    ended: mpsc::UnboundedSender<Ended>,
+    entry: Entry,
+    alone: bool,
+}
+
+impl Run {
+    async fn job(&self, ticket: Ticket) {
+        let shared = &self.shared;
+        if self.alone {
+            tracing::warn!(
+                job.id = ticket.job.id,
+                crashes = ticket.job.crashes,
+                "a job whose workers were lost runs alone"
+            );
+            if let Err(error) = shared.store.set_alone(shared.worker_id(), Some(ticket.job.id)).await {
+                tracing::warn!(%error, "the job is given back");
+                let _ = self.ended.send(attempt::given_back(&self.shared, &ticket));
+                return;
+            }
+        }
+        let ended = attempt::run(shared, &self.entry, ticket).await;
+        let _ = self.ended.send(ended);
+        if self.alone {
+            let _ = shared.store.set_alone(shared.worker_id(), None).await;
+        }
+    }
+}
