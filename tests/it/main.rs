@@ -15,6 +15,7 @@ mod cli_jobs;
 mod cli_queues;
 mod crash;
 mod demo;
+mod functions;
 mod handlers_run;
 mod jobs_run;
 mod layers;
