@@ -31,7 +31,7 @@ create index finished_jobs_id on rowcrew.finished_jobs (shard, id);
 create table rowcrew.finished_jobs_other partition of rowcrew.finished_jobs default;
 
 comment on table rowcrew.finished_jobs is 'Completed and cancelled jobs, one partition a UTC day; whole days are dropped when their time is over.';
-comment on table rowcrew.finished_jobs_other is 'Takes rows of days that have no partition yet; normally empty.';
+comment on table rowcrew.finished_jobs_other is 'Takes rows of days that have no partition yet, until they get one; normally empty.';
 comment on column rowcrew.finished_jobs.shard is 'As in jobs.';
 comment on column rowcrew.finished_jobs.id is 'As in jobs.';
 comment on column rowcrew.finished_jobs.kind is 'As in jobs.';
@@ -142,6 +142,14 @@ begin
         execute format(
             'comment on table %I.%I is %L', 'rowcrew', part, 'Jobs that finished on ' || day || ' (UTC).'
         );
+        -- What ended that day before it had a partition is in the default one, and would refuse this one.
+        execute format('lock table %I.finished_jobs_other in access exclusive mode', 'rowcrew');
+        execute format(
+            'with moved as (
+                delete from %1$I.finished_jobs_other where finished_at >= %3$L and finished_at < %4$L returning *
+            ) insert into %1$I.%2$I select * from moved',
+            'rowcrew', part, day || ' 00:00:00+00', (day + 1) || ' 00:00:00+00'
+        );
         execute format(
             'alter table %1$I.finished_jobs attach partition %1$I.%2$I for values from (%3$L) to (%4$L)',
             'rowcrew', part, day || ' 00:00:00+00', (day + 1) || ' 00:00:00+00'
@@ -154,12 +162,13 @@ $$;
 comment on function rowcrew.make_partitions(integer) is 'Makes the missing partitions of finished_jobs for today and the days ahead; answers how many.';
 
 create function rowcrew.drop_partitions(keep_days integer) returns integer
-language plpgsql as $$
+language plpgsql set lock_timeout = '500ms' as $$
 declare
     oldest date := (now() at time zone 'UTC')::date - keep_days;
     part text;
     dropped integer := 0;
 begin
+    delete from rowcrew.finished_jobs_other o where o.finished_at < oldest::timestamp at time zone 'UTC';
     for part in
         select c.relname
         from pg_catalog.pg_inherits i
@@ -169,8 +178,13 @@ begin
             and to_date(right(c.relname, 8), 'YYYYMMDD') < oldest
         order by c.relname
     loop
-        execute format('drop table %I.%I', 'rowcrew', part);
-        dropped := dropped + 1;
+        begin
+            execute format('drop table %I.%I', 'rowcrew', part);
+            dropped := dropped + 1;
+        exception when lock_not_available then
+            -- Somebody reads the table, and all who finish jobs would wait behind us: another time.
+            exit;
+        end;
     end loop;
     return dropped;
 end
