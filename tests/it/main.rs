@@ -22,6 +22,7 @@ mod layers;
 mod limits;
 mod outage;
 mod retries;
+mod schema;
 mod sql_headers;
 mod sql_plans;
 mod stop;
