@@ -133,8 +133,9 @@ comment on sequence rowcrew.wake_gate is
     'The moment (microseconds since 1970) from which the next insert into jobs rings for idle workers. An idle worker sets it to 0; the insert that rings moves it a second ahead.';
 select setval('rowcrew.wake_gate', 0);
 
+-- With its owner's rights: who may insert into jobs needs no others.
 create function rowcrew.ring() returns trigger
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     clock bigint := extract(epoch from clock_timestamp()) * 1000000;
     gate bigint;

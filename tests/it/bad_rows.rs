@@ -273,3 +273,22 @@ async fn a_kind_that_nobody_serves_waits_at_no_cost_and_can_be_seen() {
     let blocked: Vec<i64> = db.all("select id from rowcrew.blocked").await;
     assert_eq!(blocked, [waits]);
 }
+
+#[tokio::test]
+async fn a_role_that_may_only_insert_enqueues_and_wakes_a_worker() {
+    let db = Db::new().await;
+    let role = format!("app_{}", db.name);
+    db.exec(&format!(
+        "create role {role}; grant usage on schema rowcrew to {role}; grant insert on rowcrew.jobs to {role}"
+    ))
+    .await;
+    let _worker = Crew::start(&db, NOOP).await;
+    let app = db.connect().await;
+    app.batch_execute(&format!("set role {role}; insert into rowcrew.jobs (kind) values ('noop')"))
+        .await
+        .expect("an insert");
+    db.until("exists (select from rowcrew.finished_jobs)").await;
+    let refused = app.batch_execute("select from rowcrew.jobs").await.expect_err("no right to read");
+    assert_eq!(refused.code().expect("a code").code(), "42501");
+    db.exec(&format!("drop owned by {role}; drop role {role}")).await;
+}
