@@ -9,6 +9,6 @@ from (
     select
     from rowcrew.dead_jobs d
     where d.shard = 0
-        and ($1 is null or d.kind = $1) and ($2 is null or d.queue = $2) and ($3 is null or d.reason = $3)
+        and ($1::text is null or d.kind = $1) and ($2::text is null or d.queue = $2) and ($3::text is null or d.reason = $3)
     limit $4
 ) counted

@@ -8,7 +8,7 @@ with picked as materialized (
     select d.id
     from rowcrew.dead_jobs d
     where d.shard = 0 and d.died_at <= $4
-        and ($1 is null or d.kind = $1) and ($2 is null or d.queue = $2) and ($3 is null or d.reason = $3)
+        and ($1::text is null or d.kind = $1) and ($2::text is null or d.queue = $2) and ($3::text is null or d.reason = $3)
     order by d.died_at
     limit $5
     for update skip locked

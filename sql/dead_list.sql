@@ -14,6 +14,6 @@ from (
     order by d.died_at desc
     limit 100000
 ) look
-where ($1 is null or look.kind = $1) and ($2 is null or look.queue = $2) and ($3 is null or look.reason = $3)
+where ($1::text is null or look.kind = $1) and ($2::text is null or look.queue = $2) and ($3::text is null or look.reason = $3)
 order by look.died_at desc
 limit $4

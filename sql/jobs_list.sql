@@ -30,10 +30,10 @@ from (
             limit 100000
         ) look
         where look.id >= $10
-            and ($2 is null or look.state = $2)
-            and ($3 is null or look.queue = $3)
-            and ($4 is null or look.kind = $4)
-            and ($5 is null or $5 = any (look.tags))
+            and ($2::text is null or look.state = $2)
+            and ($3::text is null or look.queue = $3)
+            and ($4::text is null or look.kind = $4)
+            and ($5::text is null or $5 = any (look.tags))
         order by look.id desc
         limit $11
     )
@@ -54,10 +54,10 @@ from (
             limit 100000
         ) look
         where look.id >= $10
-            and ($2 is null or look.state = $2)
-            and ($3 is null or look.queue = $3)
-            and ($4 is null or look.kind = $4)
-            and ($5 is null or $5 = any (look.tags))
+            and ($2::text is null or look.state = $2)
+            and ($3::text is null or look.queue = $3)
+            and ($4::text is null or look.kind = $4)
+            and ($5::text is null or $5 = any (look.tags))
         order by look.id desc
         limit $11
     )
@@ -77,10 +77,10 @@ from (
             limit 100000
         ) look
         where look.id >= $10
-            and ($2 is null or look.state = $2)
-            and ($3 is null or look.queue = $3)
-            and ($4 is null or look.kind = $4)
-            and ($5 is null or $5 = any (look.tags))
+            and ($2::text is null or look.state = $2)
+            and ($3::text is null or look.queue = $3)
+            and ($4::text is null or look.kind = $4)
+            and ($5::text is null or $5 = any (look.tags))
         order by look.id desc
         limit $11
     )
@@ -100,10 +100,10 @@ from (
             limit 100000
         ) look
         where look.id >= $10
-            and ($2 is null or look.state = $2)
-            and ($3 is null or look.queue = $3)
-            and ($4 is null or look.kind = $4)
-            and ($5 is null or $5 = any (look.tags))
+            and ($2::text is null or look.state = $2)
+            and ($3::text is null or look.queue = $3)
+            and ($4::text is null or look.kind = $4)
+            and ($5::text is null or $5 = any (look.tags))
         order by look.id desc
         limit $11
     )
