@@ -13,6 +13,10 @@ use crate::support::{Crew, Db};
 const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// Those that run for every batch of jobs: no bitmap scans here, which read all matches before the first.
 const HOT: [&str; 4] = ["job_claim", "job_finish", "job_requeue", "job_bury"];
+/// These look at 20,000 or 100,000 rows anyway, which is all there are here: any way to read them is right.
+const WIDE: [&str; 2] = ["jobs_list", "stats_read"];
+/// For people, once in a while: with the statistics of empty tables these may read all dead letters.
+const FOR_PEOPLE: [&str; 2] = ["dead_list", "dead_discard_many"];
 const OFF: [&str; 4] = ["enable_hashjoin", "enable_mergejoin", "enable_material", "enable_sort"];
 const WORKER: i64 = 7;
 const LIMIT: i64 = 100;
@@ -85,6 +89,7 @@ fn arguments(name: &str) -> Vec<String> {
     let claims = "'{2,3,4}'".to_owned();
     let batches = "'{2,3}'".to_owned();
     let worker = WORKER.to_string();
+    let words = |of: &[&str]| of.iter().map(|word| (*word).to_owned()).collect();
     match name {
         "job_claim" => {
             let lanes = || ["default", "mail", "bulk"].into_iter().flat_map(|q| (0..=9).map(move |p| (q, p)));
@@ -125,6 +130,29 @@ fn arguments(name: &str) -> Vec<String> {
         "worker_beat" => vec![worker, "10".into(), "'running'".into(), "true".into(), "77".into()],
         "worker_leave" => vec![worker],
         "worker_rescue" => vec![worker, "0".into(), "3".into()],
+        "claims_reclaim" | "stats_read" => vec![],
+        "dead_discard" => {
+            vec![format!("{}::bigint[]", list(&mut (100_101..=100_110).map(|id| id.to_string())))]
+        }
+        "dead_discard_many" => words(&["'kind.1'", "null", "null", "now()", "1000"]),
+        "dead_edit" => words(&["100005", "'{}'", "1048576"]),
+        "dead_list" => words(&["'kind.1'", "null", "null", "100"]),
+        "job_retry" => words(&["2406"]),
+        "job_show" => words(&["4711"]),
+        "jobs_horizon" => words(&["9223372036854775807", "true", "true", "true"]),
+        "jobs_list" => words(&[
+            "9223372036854775807",
+            "null",
+            "'mail'",
+            "null",
+            "null",
+            "true",
+            "false",
+            "true",
+            "true",
+            "0",
+            "100",
+        ]),
         other => panic!("{other} promises a plan and has no example here"),
     }
 }
@@ -174,8 +202,11 @@ fn faults(name: &str, head: &Head, plan: &str) -> Vec<String> {
             faults.push(format!("no {scan}"));
         }
     }
-    for table in ["jobs", "finished_jobs", "dead_jobs", "claims"] {
-        if plan.contains(&format!("Seq Scan on {table}")) {
+    for table in ["jobs", "dead_jobs", "claims"] {
+        // Some look at all claims, or at all dead jobs up to a number; their heads name no index of these.
+        let may =
+            ["dead_jobs", "claims"].contains(&table) && !head.plan.iter().any(|scan| scan.contains(table));
+        if !may && plan.contains(&format!("Seq Scan on {table}")) {
             faults.push(format!("Seq Scan on {table}"));
         }
     }
@@ -208,7 +239,7 @@ async fn report(client: &Client, names: impl Fn(&str) -> bool, setting: &str) ->
 #[tokio::test]
 async fn every_statement_goes_by_the_indexes_its_head_names() {
     let db = seeded(Statistics::Fresh).await;
-    let report = report(&db.client, |_| true, "analyzed").await;
+    let report = report(&db.client, |name| !WIDE.contains(&name), "analyzed").await;
     assert!(report.is_empty(), "{report}");
 }
 
@@ -216,7 +247,7 @@ async fn every_statement_goes_by_the_indexes_its_head_names() {
 async fn every_statement_goes_by_its_indexes_with_the_statistics_of_empty_tables() {
     let db = seeded(Statistics::OfEmptyTables).await;
     // The count of all jobs may read the table while no vacuum has said which pages all can see.
-    let names = |name: &str| name != "depth_sample";
+    let names = |name: &str| name != "depth_sample" && !WIDE.contains(&name) && !FOR_PEOPLE.contains(&name);
     let report = report(&db.client, names, "statistics of empty tables").await;
     assert!(report.is_empty(), "{report}");
 }
@@ -280,9 +311,11 @@ async fn a_job_is_found_by_its_id_without_reading_a_table() {
     let plan =
         lines(&db.client, "explain (costs off) select * from rowcrew.job_status where id = 4711").await;
     let plan = plan.join("\n");
-    for table in ["jobs", "finished_jobs", "dead_jobs"] {
-        assert!(!plan.contains(&format!("Seq Scan on {table} ")), "{plan}");
+    for index in ["jobs_pkey", "dead_jobs_pkey"] {
+        assert!(plan.contains(&format!("using {index}")), "{plan}");
     }
+    // Five days have rows; empty ones may be read as they like.
+    assert!(plan.matches("_shard_id_idx").count() >= 5, "{plan}");
 }
 
 /// Rows that the server has read from jobs and from its indexes so far.
