@@ -12,7 +12,7 @@ use crate::support::{Crew, Db};
 
 const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// Those that run for every batch of jobs: no bitmap scans here, which read all matches before the first.
-const HOT: [&str; 4] = ["job_claim", "job_finish", "job_requeue", "job_bury"];
+const HOT: [&str; 5] = ["job_claim", "job_finish", "job_discard", "job_requeue", "job_bury"];
 /// These look at 20,000 or 100,000 rows anyway, which is all there are here: any way to read them is right.
 const WIDE: [&str; 2] = ["jobs_list", "stats_read"];
 /// For people, once in a while: with the statistics of empty tables these may read all dead letters.
@@ -78,6 +78,7 @@ async fn seeded(statistics: Statistics) -> Db {
 }
 
 /// What a worker would send, as SQL: `EXECUTE` takes no sub-selects.
+#[allow(clippy::too_many_lines, reason = "a table, one entry a statement")]
 fn arguments(name: &str) -> Vec<String> {
     let each = |value: &str| {
         let parts: Vec<String> = (101..=300).map(|id| format!("\"{id}\": {value}")).collect();
@@ -111,8 +112,9 @@ fn arguments(name: &str) -> Vec<String> {
         }
         "job_finish" => {
             let (cancelled, results) = ("'{101}'".to_owned(), each("{\"rows\": 1}"));
-            vec![ids, claims, cancelled, results, "true".into(), worker, batches]
+            vec![ids, claims, cancelled, results, worker, batches]
         }
+        "job_discard" => vec![ids, claims, worker, batches],
         "job_requeue" => {
             let how = each(r#"{"wait_ms": 1000, "error": {"attempt": 1}, "message": "no"}"#);
             vec![ids, claims, how, worker, batches]
@@ -125,12 +127,11 @@ fn arguments(name: &str) -> Vec<String> {
         "job_expire" => vec!["1000".into()],
         "claim_forget" => vec![worker, "5".into()],
         "dead_prune" => vec!["90".into(), "1000".into()],
-        "depth_sample" => vec![],
         "worker_alone" => vec![worker, "42".into()],
         "worker_beat" => vec![worker, "10".into(), "'running'".into(), "true".into(), "77".into()],
         "worker_leave" => vec![worker],
         "worker_rescue" => vec![worker, "0".into(), "3".into()],
-        "claims_reclaim" | "stats_read" => vec![],
+        "claims_reclaim" | "depth_sample" | "stats_read" => vec![],
         "dead_discard" => {
             vec![format!("{}::bigint[]", list(&mut (100_101..=100_110).map(|id| id.to_string())))]
         }
