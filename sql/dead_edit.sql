@@ -6,8 +6,8 @@
 -- Plan:    Index Scan using dead_jobs_pkey
 with edited as (
     update rowcrew.dead_jobs d
-    set payload = $2
-    where d.shard = 0 and d.id = $1 and pg_column_size($2) <= $3
+    set payload = $2::jsonb
+    where d.shard = 0 and d.id = $1 and pg_column_size($2::jsonb) <= $3
     returning d.id
 ),
 noted as (
@@ -16,6 +16,6 @@ noted as (
 )
 select case
     when (select count(*) from noted) > 0 then 'edited'
-    when pg_column_size($2) > $3 then 'too large'
+    when pg_column_size($2::jsonb) > $3 then 'too large'
     else 'unknown'
 end as outcome

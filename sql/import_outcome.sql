@@ -4,4 +4,4 @@
 -- Returns: outcome text
 -- Locks:   none
 -- Plan:    none
-select pg_xact_status($1::xid8) as outcome
+select pg_xact_status($1::text::xid8) as outcome

@@ -11,9 +11,9 @@
 with made as materialized (
     select rowcrew.enqueue(
         kind => $1, payload => $2, queue => $3, priority => $4,
-        run_at => coalesce($5, now() + $6 * interval '1 millisecond'),
+        run_at => coalesce($5, now() + $6::bigint * interval '1 millisecond'),
         max_attempts => $7, backoff => $8, timeout => $9,
-        expires_at => coalesce($10, now() + $11 * interval '1 millisecond'),
+        expires_at => coalesce($10, now() + $11::bigint * interval '1 millisecond'),
         unique_key => $12, group_key => $13, tags => $14, meta => $15
     ) as id
 )

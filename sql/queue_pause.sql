@@ -5,4 +5,4 @@
 -- Locks:   the queue's row
 -- Plan:    none
 select rowcrew.pause($1, asked.until) as paused, to_json(coalesce(asked.until, 'infinity')) #>> '{}' as until
-from (select coalesce($2, now() + $3 * interval '1 millisecond') as until) asked
+from (select coalesce($2, now() + $3::bigint * interval '1 millisecond') as until) asked
