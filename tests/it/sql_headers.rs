@@ -17,7 +17,11 @@ fn written(type_: &Type) -> String {
 async fn differences(db: &Db, statement: &Statement) -> Vec<String> {
     let head = Head::of(&statement.text);
     let name = statement.name;
-    let prepared = db.client.prepare(&statement.text).await.unwrap_or_else(|e| panic!("{name}: {e:?}"));
+    // Without the types of the head, which are sent at run time: the server must find the same by itself.
+    let prepared = match db.client.prepare(&statement.text).await {
+        Ok(prepared) => prepared,
+        Err(error) => return vec![format!("{name}: {error:?}")],
+    };
     let params: Vec<String> = prepared.params().iter().map(written).collect();
     let said: Vec<String> = head.params.iter().map(|param| param.type_name.clone()).collect();
     let columns: Vec<Column> = prepared
