@@ -93,6 +93,14 @@ create table rowcrew.job_stats (
     run_counts bigint[] not null default '{}',
     constraint job_stats_pkey primary key (bucket_at, queue, kind, worker_id)
 ) with (fillfactor = 70);
+
+-- Statistics from the first day, as for jobs: a look at the last hour goes by the key.
+insert into rowcrew.job_stats (bucket_at, queue, kind, worker_id)
+select date_bin('10 seconds', now(), 'epoch') - n * interval '1 minute', 'default', 'kind ' || n % 10, 0
+from generate_series(1, 1000) as n;
+analyze rowcrew.job_stats;
+truncate rowcrew.job_stats;
+
 comment on table rowcrew.job_stats is
     'What became of jobs in each 10 seconds (older: in each minute), summed up by the workers that ran them. All figures of throughput, queue_stats and kind_stats come from here.';
 comment on column rowcrew.job_stats.bucket_at is 'Start of the 10 seconds, or of the minute.';

@@ -120,7 +120,9 @@ language sql stable as $$
             select j.state, j.due_at, j.retry_at
             from rowcrew.jobs j
             where j.shard = 0 and j.queue = n.queue
-            limit 20000
+            -- Not knowing the number, the planner goes by jobs_ready: a small queue costs its own rows only.
+            order by j.priority, j.due_at, j.id
+            limit (select 20000)
         ) head
         where n.queue is not null
     )

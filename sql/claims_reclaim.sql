@@ -1,13 +1,52 @@
 -- Gives back jobs claimed in the name of workers that are not in the crew: their claims were still on the way
 -- when they left or were taken for lost. None of these jobs has begun.
 --
+-- claimers: one step in the index for each worker, however many claims it has.
+-- places: claims are never updated, so that a locked one stays where it is.
+--
 -- Params:  none
 -- Returns: given_back int8
--- Locks:   the claims, then the jobs in order of id
--- Plan:    Index Scan using jobs_pkey
-with orphaned as (
+-- Locks:   the claims in order of their key, then the jobs in order of id
+-- Plan:    Index Scan using claims_pkey, Index Scan using jobs_pkey
+with recursive claimers (id) as (
+    (
+        select c.worker_id
+        from rowcrew.claims c
+        where c.shard = 0
+        order by c.worker_id
+        limit 1
+    )
+    union all
+    select (
+        select c.worker_id
+        from rowcrew.claims c
+        where c.shard = 0 and c.worker_id > k.id
+        order by c.worker_id
+        limit 1
+    )
+    from claimers k
+    where k.id is not null
+),
+gone as (
+    select k.id
+    from claimers k
+    where k.id is not null and not exists (select from rowcrew.workers w where w.id = k.id)
+    order by k.id
+),
+places as materialized (
+    select mine.place
+    from gone g
+    cross join lateral (
+        select c.ctid as place
+        from rowcrew.claims c
+        where c.shard = 0 and c.worker_id = g.id
+        order by c.batch
+        for update
+    ) as mine
+),
+orphaned as (
     delete from rowcrew.claims c
-    where c.shard = 0 and not exists (select from rowcrew.workers w where w.id = c.worker_id)
+    where c.ctid = any (array(select p.place from places p))
     returning c.claim_id, c.job_ids
 ),
 held as materialized (

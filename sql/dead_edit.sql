@@ -6,7 +6,7 @@
 -- Plan:    Index Scan using dead_jobs_pkey
 with edited as (
     update rowcrew.dead_jobs d
-    set payload = $2
+    set payload = $2::jsonb
     where d.shard = 0 and d.id = $1 and pg_column_size($2::jsonb) <= $3
     returning d.id
 ),

@@ -1,5 +1,8 @@
 -- Lists dead jobs, the latest death first, among the 100,000 latest.
 --
+-- limit (select ...): not knowing the number, the planner goes by the index and stops early, whatever it
+-- takes the table for.
+--
 -- Params:  $1 kind text, $2 queue text, $3 reason text, $4 at_most int8
 -- Returns: job text (a JSON object)
 -- Locks:   none
@@ -12,7 +15,7 @@ from (
     from rowcrew.dead_jobs d
     where d.shard = 0
     order by d.died_at desc
-    limit 100000
+    limit (select 100000)
 ) look
 where ($1::text is null or look.kind = $1) and ($2::text is null or look.queue = $2) and ($3::text is null or look.reason = $3)
 order by look.died_at desc

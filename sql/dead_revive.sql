@@ -3,7 +3,7 @@
 -- Params:  $1 id int8
 -- Returns: outcome text
 -- Locks:   the one row
--- Plan:    none
+-- Plan:    Index Only Scan using dead_jobs_pkey (revive finds the row by its id, too)
 select case
     when rowcrew.revive(id => $1) then 'revived'
     when exists (select from rowcrew.dead_jobs d where d.shard = 0 and d.id = $1) then 'taken'

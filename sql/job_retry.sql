@@ -3,7 +3,7 @@
 -- Params:  $1 id int8
 -- Returns: outcome text (due, revived, taken, available, running, waiting, finished, unknown)
 -- Locks:   the one row
--- Plan:    Index Scan using jobs_pkey
+-- Plan:    Index Scan using jobs_pkey, Index Only Scan using dead_jobs_pkey
 with due as (
     update rowcrew.jobs j
     set

@@ -3,6 +3,9 @@
 --
 -- held: only what workers hold, found by their claims.
 --
+-- limit (select ...): not knowing the number, the planner goes by the index and stops early, whatever it
+-- takes the table for.
+--
 -- Params:  $1 after int8, $2 state text, $3 queue text, $4 kind text, $5 tag text,
 --          $6 live bool, $7 held bool, $8 finished bool, $9 dead bool, $10 horizon int8, $11 at_most int8
 -- Returns: id int8, job text (a JSON object)
@@ -27,7 +30,7 @@ from (
             from rowcrew.jobs j
             where $6 and j.shard = 0 and j.id < $1
             order by j.id desc
-            limit 100000
+            limit (select 100000)
         ) look
         where look.id >= $10
             and ($2::text is null or look.state = $2)
@@ -47,11 +50,25 @@ from (
                 j.id, j.kind, j.queue, j.state as state,
                 j.priority, j.attempts, j.max_attempts, j.created_at, j.due_at as due_at, j.claimed_at,
                 null::timestamptz as ended_at, j.tags, j.last_error
-            from rowcrew.running r
-            join rowcrew.jobs j on j.shard = 0 and j.id = r.id
-            where $7 and j.shard = 0 and j.id < $1
+            from (
+                select c.claim_id, c.job_ids
+                from rowcrew.claims c
+                where $7 and c.shard = 0
+                order by c.worker_id, c.batch
+                limit (select 100000)
+            ) batch
+            cross join lateral unnest(batch.job_ids) as taken (id)
+            cross join lateral (
+                select
+                    r.id, r.kind, r.queue, r.state, r.priority, r.attempts, r.max_attempts, r.created_at, r.due_at,
+                    r.claimed_at, r.tags, r.last_error
+                from rowcrew.jobs r
+                where r.shard = 0 and r.id = taken.id and r.id < $1 and r.claim_id = batch.claim_id
+                    and r.state = 'running'
+                limit 1
+            ) j
             order by j.id desc
-            limit 100000
+            limit (select 100000)
         ) look
         where look.id >= $10
             and ($2::text is null or look.state = $2)
@@ -74,7 +91,7 @@ from (
             from rowcrew.finished_jobs f
             where $8 and f.shard = 0 and f.id < $1
             order by f.id desc
-            limit 100000
+            limit (select 100000)
         ) look
         where look.id >= $10
             and ($2::text is null or look.state = $2)
@@ -97,7 +114,7 @@ from (
             from rowcrew.dead_jobs d
             where $9 and d.shard = 0 and d.id < $1
             order by d.id desc
-            limit 100000
+            limit (select 100000)
         ) look
         where look.id >= $10
             and ($2::text is null or look.state = $2)

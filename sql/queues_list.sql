@@ -3,7 +3,7 @@
 -- Params:  none
 -- Returns: queue text (a JSON object)
 -- Locks:   none
--- Plan:    none
+-- Plan:    Index Scan using jobs_ready, Index Scan using job_stats_pkey
 select row_to_json(listed)::text as queue
 from (
     select

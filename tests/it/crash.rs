@@ -1,5 +1,6 @@
 //! A worker that dies or freezes loses no job, harms no neighbour, and writes nothing late.
 
+use rowcrew::store::sql::Statements;
 use rustix::process::Signal;
 
 use crate::support::{Crew, Db, Scratch, until_gone};
@@ -290,4 +291,35 @@ async fn a_suspect_that_waits_to_run_alone_survives_the_crash_of_its_worker() {
     dies.kill();
     db.until_state(suspect, "completed").await;
     db.until_state(long, "completed").await;
+}
+
+#[tokio::test]
+async fn all_claims_of_all_workers_that_left_are_given_back_and_no_others() {
+    let db = Db::new().await;
+    db.exec(
+        "insert into rowcrew.workers (id, name, pid, version, queues, kinds, concurrency, lock_key)
+         values (5, 'alive', 1, '0', '{default}', '{noop}', 1, 5);
+         insert into rowcrew.jobs (id, kind, state, attempts, claimed_by, claim_id)
+         select n, 'noop', 'running', 1, 3 + n / 2, n from generate_series(1, 9) n;
+         -- Job 9 was claimed anew since: by claim 99 of the one that lives.
+         update rowcrew.jobs set claim_id = 99, claimed_by = 5 where id = 9;
+         insert into rowcrew.claims (worker_id, batch, claim_id, job_ids)
+         select 3 + n / 2, n, n, array[n] from generate_series(1, 9) n;
+         insert into rowcrew.claims (worker_id, batch, claim_id, job_ids) values (5, 99, 99, '{9}')",
+    )
+    .await;
+    let statement = Statements::new("rowcrew").claims_reclaim.text;
+    assert_eq!(db.one::<i64>(&statement).await, 6);
+    assert_eq!(
+        db.all::<i64>("select id from rowcrew.jobs where state = 'running' order by id").await,
+        [4, 5, 9],
+        "those of worker 5"
+    );
+    assert_eq!(
+        db.all::<i64>("select id from rowcrew.jobs where attempts = 0 and claim_id is null order by id")
+            .await,
+        [1, 2, 3, 6, 7, 8]
+    );
+    assert_eq!(db.all::<i64>("select batch from rowcrew.claims order by batch").await, [4, 5, 99]);
+    assert_eq!(db.one::<i64>(&statement).await, 0);
 }

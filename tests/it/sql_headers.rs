@@ -17,6 +17,7 @@ fn written(type_: &Type) -> String {
 async fn differences(db: &Db, statement: &Statement) -> Vec<String> {
     let head = Head::of(&statement.text);
     let name = statement.name;
+    // Without the types of the head, which are sent at run time: the server must find the same by itself.
     let prepared = match db.client.prepare(&statement.text).await {
         Ok(prepared) => prepared,
         Err(error) => return vec![format!("{name}: {error:?}")],
