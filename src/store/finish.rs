@@ -72,13 +72,6 @@ pub struct ErrorEntry {
     pub entry: String,
 }
 
-/// Which claims of a worker are used up.
-#[derive(Debug, Clone, Default)]
-pub struct Emptied {
-    /// The worker's own numbers of them.
-    pub batches: Vec<i64>,
-}
-
 impl Store {
     /// Writes endings, and answers those whose claim did not hold any more; nothing was written for these.
     ///
@@ -87,15 +80,16 @@ impl Store {
     pub async fn finish(
         &self,
         worker_id: WorkerId,
-        mut endings: Vec<Ending>,
-        emptied: Emptied,
+        endings: &[Ending],
+        batches: &[i64],
     ) -> Result<Vec<JobId>, Error> {
         // One order of locks for everybody who writes to several jobs.
+        let mut endings: Vec<&Ending> = endings.iter().collect();
         endings.sort_unstable_by_key(|ending| ending.id);
         let mut written = HashSet::with_capacity(endings.len());
-        let mut batches = emptied.batches;
+        let mut batches = batches.to_vec();
         let mut groups: [Vec<&Ending>; 4] = Default::default();
-        for ending in &endings {
+        for &ending in &endings {
             groups[match ending.fate {
                 Fate::Retry { .. } | Fate::Snoozed { .. } | Fate::Released => 0,
                 Fate::Buried { .. } => 1,

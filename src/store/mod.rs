@@ -36,7 +36,7 @@ pub use crew::{Beat, Observed, Registration, Rescued};
 pub use duties::Kept;
 pub use enqueue::{Enqueued, NewJob, When};
 pub use error::Error;
-pub use finish::{Emptied, Ending, ErrorEntry, Fate};
+pub use finish::{Ending, ErrorEntry, Fate};
 pub use import::Import;
 pub use look::{DeadFilter, JobFilter, JobPage, JobShown, Record};
 pub use migrate::{Migrated, schema_version};

@@ -49,6 +49,7 @@ pub(super) async fn run(shared: &Shared, entry: &Entry, ticket: Ticket) -> Ended
     Ended {
         ending: shared.ending(job, fate),
         written,
+        refused: false,
         batch: ticket.batch,
         attempt: Some(Attempt {
             queue: job.queue.clone(),
@@ -167,7 +168,7 @@ pub(super) fn given_back(shared: &Shared, ticket: &Ticket) -> Ended {
         _ => Fate::Released,
     };
     let ending = shared.ending(&ticket.job, fate);
-    Ended { ending, written: false, batch: ticket.batch, attempt: None }
+    Ended { ending, written: false, refused: false, batch: ticket.batch, attempt: None }
 }
 
 /// A job whose kind has no handler here after all; it cannot be claimed, so this is a fault of ours.
@@ -178,5 +179,5 @@ pub(super) fn unknown_kind(shared: &Shared, ticket: &Ticket) -> Ended {
     );
     let error = entry(&failure, &ticket.job, shared.worker_id());
     let ending = shared.ending(&ticket.job, Fate::Retry { wait_ms: 1_000, error });
-    Ended { ending, written: false, batch: ticket.batch, attempt: None }
+    Ended { ending, written: false, refused: false, batch: ticket.batch, attempt: None }
 }

@@ -1,13 +1,15 @@
 //! Writes how jobs ended. While one write is on its way the next one gathers; alone, an ending goes at once.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::Shared;
 use super::tally::Attempt;
-use crate::store::{Emptied, Ending, Error, ErrorEntry, Fate};
+use crate::JobId;
+use crate::store::{Ending, Error, ErrorEntry, Fate};
 
 /// Endings in one write at most; more would hold their locks too long.
 const ENDINGS_AT_ONCE: usize = 2_000;
@@ -16,6 +18,9 @@ const BYTES_AT_ONCE: usize = 4 * 1024 * 1024;
 /// Bounds of the pause before a write is tried again while the database does not answer.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Pause before an ending that the database refuses is written again. What refuses it (a trigger of somebody's,
+/// a right that was taken away) is for a person to mend.
+const REFUSED_PAUSE: Duration = Duration::from_secs(3);
 
 /// One job that has ended here.
 pub(super) struct Ended {
@@ -26,10 +31,16 @@ pub(super) struct Ended {
     pub(super) batch: i64,
     /// What statistics count; nothing for a job that was not begun.
     pub(super) attempt: Option<Attempt>,
+    /// The database has refused it before.
+    pub(super) refused: bool,
 }
 
-/// Writes until the channel is closed and empty.
-pub(super) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<Ended>) {
+/// Writes until the channel is closed and empty. `again` brings back what was refused.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut ended: mpsc::UnboundedReceiver<Ended>,
+    again: mpsc::WeakUnboundedSender<Ended>,
+) {
     let mut waiting = Vec::with_capacity(ENDINGS_AT_ONCE);
     while !waiting.is_empty() || ended.recv_many(&mut waiting, ENDINGS_AT_ONCE).await > 0 {
         // Jobs that are just ending come along; nothing is waited for.
@@ -41,7 +52,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<
         }
         let now = next_group(&mut waiting);
         let back = now.iter().any(|e| matches!(e.ending.fate, Fate::Released));
-        write_group(&shared, now).await;
+        for refused in write_group(&shared, now).await {
+            write_later(&shared, refused, again.clone());
+        }
         if back {
             // Others may have room for what was given back.
             let _ = shared.store.ring().await;
@@ -61,7 +74,8 @@ fn next_group(waiting: &mut Vec<Ended>) -> Vec<Ended> {
     waiting.drain(..count).collect()
 }
 
-async fn write_group(shared: &Shared, group: Vec<Ended>) {
+/// Writes one group; answers those that the database refuses to write at all.
+async fn write_group(shared: &Shared, group: Vec<Ended>) -> Vec<Ended> {
     let batches = shared.held.count_off(group.iter().map(|ended| ended.batch));
     let (current, older): (Vec<Ended>, Vec<Ended>) =
         group.into_iter().partition(|ended| shared.held.strike(ended.ending.id, ended.ending.claim_id));
@@ -69,78 +83,110 @@ async fn write_group(shared: &Shared, group: Vec<Ended>) {
         shared.count_stale(&older.iter().map(|ended| ended.ending.id).collect::<Vec<_>>());
     }
     let endings: Vec<Ending> = current.iter().filter(|e| !e.written).map(|e| e.ending.clone()).collect();
-    let stale = write(shared, endings, Emptied { batches }).await;
-    shared.tally.count(current.iter().filter_map(|e| {
-        let counts = !stale.contains(&e.ending.id);
-        e.attempt.as_ref().filter(|_| counts).map(|attempt| (attempt, &e.ending.fate))
-    }));
+    match write(shared, &endings, &batches).await {
+        Ok(stale) => {
+            count(shared, &current, &stale);
+            Vec::new()
+        }
+        Err(refusal) => {
+            tracing::warn!(error = %refusal, jobs = endings.len(), "finished jobs were refused; each is written by itself");
+            write_one_by_one(shared, current, batches).await
+        }
+    }
 }
 
-/// Writes one group, however often it takes; answers the jobs that were not ours any more.
-async fn write(shared: &Shared, endings: Vec<Ending>, emptied: Emptied) -> Vec<i64> {
-    let worker_id = shared.worker_id();
+/// Writes each ending by itself, so that one that is refused holds up no other.
+async fn write_one_by_one(shared: &Shared, group: Vec<Ended>, mut batches: Vec<i64>) -> Vec<Ended> {
+    let mut refused = Vec::new();
+    for mut ended in group {
+        let one = std::slice::from_ref(&ended.ending);
+        let written = match write(shared, if ended.written { &[] } else { one }, &[]).await {
+            Ok(stale) => Ok(stale),
+            Err(refusal) => write(shared, &[plainly(&ended.ending, &refusal)], &[]).await,
+        };
+        match written {
+            Ok(stale) => count(shared, std::slice::from_ref(&ended), &stale),
+            Err(refusal) => {
+                if !std::mem::replace(&mut ended.refused, true) {
+                    tracing::error!(job.id = ended.ending.id, error = %refusal,
+                        "the end of a job cannot be written; it is held, and written when the cause is mended");
+                }
+                // The record of its claim must stay: the job is found by it if this worker is lost.
+                batches.retain(|batch| *batch != ended.batch);
+                shared.held.put_back(ended.ending.id, ended.ending.claim_id, ended.batch);
+                refused.push(ended);
+            }
+        }
+    }
+    // Whoever refused the jobs has no say in this; should it fail all the same, the worker takes it along
+    // when it leaves.
+    let _ = write(shared, &[], &batches).await;
+    refused
+}
+
+/// Brings an ending back after a while. A worker that stops meanwhile gives the job back.
+fn write_later(shared: &Arc<Shared>, ended: Ended, again: mpsc::WeakUnboundedSender<Ended>) {
+    let shared = shared.clone();
+    shared.refused.fetch_add(1, Ordering::Relaxed);
+    tokio::spawn(async move {
+        tokio::time::sleep(REFUSED_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+        shared.refused.fetch_sub(1, Ordering::Relaxed);
+        if let Some(again) = again.upgrade() {
+            let _ = again.send(ended);
+        }
+    });
+}
+
+/// Writes endings, however often it takes while the database does not answer; answers the jobs that were not
+/// ours any more, or why the database refuses them.
+async fn write(shared: &Shared, endings: &[Ending], batches: &[i64]) -> Result<Vec<JobId>, Error> {
     let mut pause = PAUSE_MIN;
     let mut repeated = false;
     loop {
-        match shared.store.finish(worker_id, endings.clone(), emptied.clone()).await {
+        match shared.store.finish(shared.worker_id(), endings, batches).await {
+            // After a lost answer, those that the first try wrote are not found again.
+            Ok(_) if repeated => return Ok(Vec::new()),
             Ok(stale) => {
-                // After a lost answer, those that the first try wrote are not found again.
-                if !stale.is_empty() && !repeated {
+                if !stale.is_empty() {
                     shared.count_stale(&stale);
                 }
-                return if repeated { Vec::new() } else { stale };
+                return Ok(stale);
             }
             Err(error) if error.is_transient() => {
                 shared.database_failed(&error);
                 if shared.gives_up() {
-                    return Vec::new();
+                    return Ok(Vec::new());
                 }
                 repeated = true;
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }
-            Err(error) if endings.len() > 1 => {
-                tracing::warn!(%error, "a group of finished jobs was refused; each is written by itself");
-                let mut stale = Vec::new();
-                for ending in endings {
-                    stale.extend(Box::pin(write(shared, vec![ending], Emptied::default())).await);
-                }
-                Box::pin(write(shared, Vec::new(), emptied)).await;
-                return stale;
-            }
-            Err(error) => {
-                let stale = write_plainly(shared, endings, &error).await;
-                if !emptied.batches.is_empty() {
-                    let _ = shared.store.finish(worker_id, Vec::new(), emptied).await;
-                }
-                return stale;
-            }
+            Err(refusal) => return Err(refusal),
         }
     }
 }
 
-/// The last resort for an ending the database refuses: the same end, with words that cannot be refused.
-async fn write_plainly(shared: &Shared, mut endings: Vec<Ending>, refusal: &Error) -> Vec<i64> {
+fn count(shared: &Shared, written: &[Ended], stale: &[JobId]) {
+    shared.tally.count(written.iter().filter_map(|e| {
+        let counts = !stale.contains(&e.ending.id);
+        e.attempt.as_ref().filter(|_| counts).map(|attempt| (attempt, &e.ending.fate))
+    }));
+}
+
+/// The same end with words that cannot be what the database objects to.
+fn plainly(ending: &Ending, refusal: &Error) -> Ending {
     let reason = format!("could not be stored: {refusal}").replace(|c: char| !(' '..='~').contains(&c), "?");
     let plain = |text: &str| ErrorEntry {
         message: text.to_owned(),
         entry: serde_json::json!({ "error": text }).to_string(),
     };
-    for ending in &mut endings {
-        tracing::error!(job.id = ending.id, error = %refusal, "what a job ended with could not be stored; it is stored without");
-        match &mut ending.fate {
-            Fate::Completed(result) => *result = Some(serde_json::json!({ "result": reason }).to_string()),
-            Fate::Retry { error, .. } | Fate::Buried { error, .. } => {
-                *error = plain(&format!("the error {reason}"));
-            }
-            Fate::Cancelled | Fate::Snoozed { .. } | Fate::Released => {}
+    let mut ending = ending.clone();
+    match &mut ending.fate {
+        Fate::Completed(result) => *result = Some(serde_json::json!({ "result": reason }).to_string()),
+        Fate::Retry { error, .. } | Fate::Buried { error, .. } => {
+            *error = plain(&format!("the error {reason}"));
         }
+        Fate::Cancelled | Fate::Snoozed { .. } | Fate::Released => {}
     }
-    match shared.store.finish(shared.worker_id(), endings, Emptied::default()).await {
-        Ok(stale) => stale,
-        Err(error) => {
-            tracing::error!(%error, "a finished job could not be written at all; it runs again when this worker is gone");
-            Vec::new()
-        }
-    }
+    ending
 }

@@ -108,6 +108,13 @@ impl Held {
         emptied
     }
 
+    /// Takes a job whose end could not be written in again, as if it had not been struck out.
+    pub(super) fn put_back(&self, id: JobId, claim_id: ClaimId, batch: i64) {
+        let mut inner = self.lock();
+        inner.jobs.entry(id).or_insert_with(|| (claim_id, Arc::default()));
+        *inner.batches.entry(batch).or_default() += 1;
+    }
+
     /// Which jobs are held under which claims.
     pub(super) fn claims(&self) -> Vec<(JobId, ClaimId)> {
         self.lock().jobs.iter().map(|(id, (claim_id, _))| (*id, *claim_id)).collect()

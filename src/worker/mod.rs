@@ -83,6 +83,8 @@ struct Shared {
     changed: Notify,
     running: AtomicU64,
     stale: AtomicU64,
+    /// Endings that the database refuses, held until it takes them.
+    refused: AtomicU64,
     /// The database has been failing since; one line in the log for each change.
     database_down: AtomicBool,
     gave_up: AtomicBool,
@@ -118,6 +120,7 @@ pub async fn run(
         changed: Notify::new(),
         running: AtomicU64::new(0),
         stale: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
         database_down: AtomicBool::new(false),
         gave_up: AtomicBool::new(false),
         silent: AtomicBool::new(false),
@@ -125,7 +128,7 @@ pub async fn run(
     let (signals, heard) = mpsc::unbounded_channel();
     let alive = liveness::start(shared.clone(), registration, lock_key, signals, stopping.clone());
     let (ended, to_write) = mpsc::unbounded_channel();
-    let finisher = tokio::spawn(finisher::run(shared.clone(), to_write));
+    let finisher = tokio::spawn(finisher::run(shared.clone(), to_write, ended.downgrade()));
     let flusher = tokio::spawn(flush(shared.clone()));
     let over = dispatch::run(shared.clone(), heard, ended, stopping.clone()).await;
     // The channel closes with the last job: what it holds is written, then the finisher ends.

@@ -98,7 +98,6 @@ fn arguments(name: &str) -> Vec<String> {
     let claims = "'{2,3,4}'".to_owned();
     let batches = "'{2,3}'".to_owned();
     let worker = WORKER.to_string();
-    let words = |of: &[&str]| of.iter().map(|word| (*word).to_owned()).collect();
     match name {
         "job_claim" => {
             let lanes = || ["default", "mail", "bulk"].into_iter().flat_map(|q| (0..=9).map(move |p| (q, p)));
@@ -154,29 +153,6 @@ fn arguments(name: &str) -> Vec<String> {
         "worker_beat" => vec![worker, "10".into(), "'running'".into(), "true".into(), "77".into()],
         "worker_leave" => vec![worker],
         "worker_rescue" => vec![worker, "0".into(), "3".into()],
-        "claims_reclaim" | "depth_sample" | "stats_read" => vec![],
-        "dead_discard" => {
-            vec![format!("{}::bigint[]", list(&mut (100_101..=100_110).map(|id| id.to_string())))]
-        }
-        "dead_discard_many" => words(&["'kind.1'", "null", "null", "now()", "1000"]),
-        "dead_edit" => words(&["100005", "'{}'", "1048576"]),
-        "dead_list" => words(&["'kind.1'", "null", "null", "100"]),
-        "job_retry" => words(&["2406"]),
-        "job_show" => words(&["4711"]),
-        "jobs_horizon" => words(&["9223372036854775807", "true", "true", "true"]),
-        "jobs_list" => words(&[
-            "9223372036854775807",
-            "null",
-            "'mail'",
-            "null",
-            "null",
-            "true",
-            "false",
-            "true",
-            "true",
-            "0",
-            "100",
-        ]),
         other => panic!("{other} promises a plan and has no example here"),
     }
 }

@@ -26,6 +26,8 @@ use claims::{Answer, next_answer};
 
 /// The most jobs of one claim: beyond it a claim gains nothing and holds its locks longer.
 const BATCH_MAX: usize = 1_000;
+/// Endings that the database refuses, from which on nothing more is claimed: whatever is wrong, it is not one job.
+const REFUSED_MAX: u64 = 1_000;
 /// Claims on their way at once at most: one more than none, so that two of the server's processors are busy.
 const CLAIMS_MAX: usize = 2;
 
@@ -124,6 +126,9 @@ impl Dispatch {
     /// Jobs the next claim of this order may bring.
     fn room(&mut self) -> usize {
         if self.draining || self.alone || !self.suspects.is_empty() || self.shared.is_silent() {
+            return 0;
+        }
+        if self.shared.refused.load(Ordering::Relaxed) >= REFUSED_MAX {
             return 0;
         }
         let ahead = self.pace.ahead();
