@@ -14,12 +14,11 @@ pub(super) fn install(environment: &Environment, is_root: bool) -> String {
         ("zypper", "zypper install -y postgresql-server".to_owned()),
     ];
     let Some((manager, line)) = managers.iter().find(|(name, _)| environment.program(name).is_some()) else {
-        return "Install it from https://www.postgresql.org/download/ and set PG_BIN_DIR to its bin folder, \
-                or set DATABASE_URL to a server you have."
+        return "Install it from https://www.postgresql.org/download/ and set PG_BIN_DIR to its bin folder."
             .to_owned();
     };
     let sudo = if is_root || *manager == "brew" { "" } else { "sudo " };
-    format!("Install it with: {sudo}{line}\nor set DATABASE_URL to a server you have.")
+    format!("Install it with: {sudo}{line}")
 }
 
 #[cfg(test)]
@@ -33,7 +32,7 @@ mod tests {
         folder.script("apt-get", "");
         let mut environment =
             Environment { pg_bin_dir: None, path: folder.as_os_str().to_owned(), cache_dir: None };
-        assert!(install(&environment, false).contains(": sudo apt-get install -y postgresql\n"));
+        assert!(install(&environment, false).contains(": sudo apt-get install -y postgresql"));
         assert!(install(&environment, true).contains(": apt-get install"));
         environment.path = folder.join("nothing").into();
         assert!(install(&environment, false).contains("postgresql.org/download"));
