@@ -109,7 +109,8 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
         Err(error) => {
-            eprintln!("rowcrew: {error:#}");
+            // A cause that the line above it repeats is left out.
+            eprintln!("rowcrew: {}", crate::text::error_chain(error.as_ref()));
             ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
         }
     }

@@ -9,7 +9,9 @@ use crate::config::{Log, LogFormat};
 
 /// Begins to log.
 pub(super) fn log(settings: &Log) {
-    let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // What refinery tells of migrations, `rowcrew migrate` prints itself.
+    let directives = format!("refinery_core=warn,{}", settings.level);
+    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
