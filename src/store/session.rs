@@ -146,6 +146,10 @@ fn typed<'a>(statement: &Statement, params: Params<'a>) -> Vec<(&'a (dyn ToSql +
     params.iter().copied().zip(statement.params.iter().cloned()).collect()
 }
 
+/// Further settings, for a session in which there is one way only to run its statements.
+pub(super) const ONE_PLAN: &str =
+    "; set enable_sort = off; set enable_seqscan = off; set plan_cache_mode = force_generic_plan";
+
 /// The session settings that our promises rest on, whatever the role's defaults are.
 ///
 /// Without bitmap scans, rows found by an array of ids are visited, and so locked, in order of id.

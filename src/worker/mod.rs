@@ -74,6 +74,8 @@ const LEAVE_MAX: Duration = Duration::from_secs(2);
 struct Shared {
     settings: Settings,
     store: Store,
+    /// Through connections of their own, which keep the plan of the claim.
+    claims: Store,
     sql_store: Option<Store>,
     registry: Registry,
     worker_id: AtomicI64,
@@ -111,6 +113,7 @@ pub async fn run(
     tracing::info!(worker.id = worker_id, queues = ?settings.queues, kinds = ?registration.kinds, "worker started");
     let shared = Arc::new(Shared {
         settings,
+        claims: store.for_claims()?,
         store,
         sql_store,
         registry,

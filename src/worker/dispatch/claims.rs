@@ -46,11 +46,11 @@ impl Dispatch {
         let worker_id = shared.worker_id();
         self.claiming.push(tokio::spawn(async move {
             // The bell first, then the look: an insert in between rings.
-            let armed = if arm { shared.store.arm().await } else { Ok(()) };
+            let armed = if arm { shared.claims.arm().await } else { Ok(()) };
             let began = Instant::now();
             let order = ClaimOrder { worker_id, batch, kinds: &kinds, lanes: &lanes, at_most: asked };
             let outcome = match armed {
-                Ok(()) => shared.store.claim(&order).await,
+                Ok(()) => shared.claims.claim(&order).await,
                 Err(error) => Err(error),
             };
             Answer { worker_id, batch, asked, sweep, took: began.elapsed(), outcome }
