@@ -157,9 +157,10 @@ impl Dispatch {
         }
         for _ in 0..self.orders.len() {
             let asked = self.room();
-            // Slots of a kind with a limit are counted by what has arrived, so nothing else may be on its way.
-            let counted = self.claiming.is_empty() || self.orders[0].limit.is_none();
-            if asked > 0 && counted {
+            // A second claim beside the first only for a full batch: smaller ones of many workers would step over
+            // each other's locks. And none for a kind with a limit, whose slots are counted by what has arrived.
+            let second = asked == BATCH_MAX && self.orders[0].limit.is_none();
+            if asked > 0 && (self.claiming.is_empty() || second) {
                 self.claim(asked);
                 return;
             }
