@@ -180,7 +180,10 @@ fn assert_proves(proof: &Value, files: usize) {
     let reasons: Vec<_> =
         proof["dead"].as_array().expect("a list").iter().map(|dead| &dead["reason"]).collect();
     assert_eq!(reasons, ["exhausted", "permanent", "permanent"]);
-    assert!(proof["rescue"]["given_back"].as_i64() >= Some(1), "{proof:#}");
+    // What it held when it was chosen may have ended before the signal came, on a busy machine all of it.
+    let rescued = |field: &str| proof["rescue"][field].as_i64().expect("a number");
+    assert!(rescued("held") >= 1 && (0..=rescued("held")).contains(&rescued("given_back")), "{proof:#}");
+    assert!(rescued("after_ms") > 0, "{proof:#}");
 }
 
 #[test]
