@@ -3,7 +3,7 @@
 -- Params:  $1 ids int8[] (ascending), $2 claim_ids int8[] (the claims they run under, each once),
 --          $3 why jsonb (an object, by id: {"reason", "error": an entry for the history, "message": for last_error}),
 --          $4 worker_id int8, $5 batches int8[] (claims of the worker of which nothing is left)
--- Returns: id int8
+-- Returns: nothing (the number of jobs written is the statement's own)
 -- Locks:   the jobs, in order of id
 -- Plan:    Index Scan using jobs_pkey
 with removed as (
@@ -14,27 +14,22 @@ with removed as (
         j.expires_at, j.unique_key, j.group_key, j.tags, j.meta, j.attempts, j.crashes, j.retry_at, j.claimed_by,
         j.claim_id, j.claimed_at, j.progress, j.errors, j.created_at
 ),
-buried as (
-    insert into rowcrew.dead_jobs
-        (shard, id, kind, payload, queue, priority, run_at, max_attempts, backoff, timeout, expires_at, unique_key,
-         group_key, tags, meta, attempts, crashes, retry_at, claimed_by, claim_id, claimed_at, progress, created_at,
-         last_error, errors, reason)
-    select
-        r.shard, r.id, r.kind, r.payload, r.queue, r.priority, r.run_at, r.max_attempts, r.backoff, r.timeout,
-        r.expires_at, r.unique_key, r.group_key, r.tags, r.meta, r.attempts, r.crashes, r.retry_at, r.claimed_by,
-        r.claim_id, r.claimed_at, r.progress, r.created_at,
-        $3::jsonb -> r.id::text ->> 'message',
-        case
-            when jsonb_array_length(r.errors) >= 100 then (r.errors - 0) || ($3::jsonb -> r.id::text -> 'error')
-            else coalesce(r.errors, '[]') || ($3::jsonb -> r.id::text -> 'error')
-        end,
-        $3::jsonb -> r.id::text ->> 'reason'
-    from removed r
-    returning id
-),
 emptied as (
     delete from rowcrew.claims c
     where c.shard = 0 and c.worker_id = $4 and c.batch = any ($5)
 )
-select b.id
-from buried b
+insert into rowcrew.dead_jobs
+    (shard, id, kind, payload, queue, priority, run_at, max_attempts, backoff, timeout, expires_at, unique_key,
+     group_key, tags, meta, attempts, crashes, retry_at, claimed_by, claim_id, claimed_at, progress, created_at,
+     last_error, errors, reason)
+select
+    r.shard, r.id, r.kind, r.payload, r.queue, r.priority, r.run_at, r.max_attempts, r.backoff, r.timeout,
+    r.expires_at, r.unique_key, r.group_key, r.tags, r.meta, r.attempts, r.crashes, r.retry_at, r.claimed_by,
+    r.claim_id, r.claimed_at, r.progress, r.created_at,
+    $3::jsonb -> r.id::text ->> 'message',
+    case
+        when jsonb_array_length(r.errors) >= 100 then (r.errors - 0) || ($3::jsonb -> r.id::text -> 'error')
+        else coalesce(r.errors, '[]') || ($3::jsonb -> r.id::text -> 'error')
+    end,
+    $3::jsonb -> r.id::text ->> 'reason'
+from removed r

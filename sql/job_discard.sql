@@ -2,7 +2,7 @@
 --
 -- Params:  $1 ids int8[] (ascending), $2 claim_ids int8[] (the claims they run under, each once),
 --          $3 worker_id int8, $4 batches int8[] (claims of the worker of which nothing is left)
--- Returns: id int8
+-- Returns: nothing (the number of jobs written is the statement's own)
 -- Locks:   the jobs, in order of id
 -- Plan:    Index Scan using jobs_pkey
 with emptied as (
@@ -11,4 +11,3 @@ with emptied as (
 )
 delete from rowcrew.jobs j
 where j.shard = 0 and j.id = any ($1) and j.claim_id = any ($2) and j.state = 'running'
-returning j.id

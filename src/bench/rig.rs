@@ -101,10 +101,10 @@ impl<'a> Rig<'a> {
         let failing = self.settings.error_rate;
         self.exec(&format!(
             "insert into rowcrew.jobs (kind, payload, backoff) \
-             select case when random() < {failing} then 'fail' else 'noop' end, \
+             select case when fails then 'fail' else 'noop' end, \
                 jsonb_build_object('times', 1, 'pad', repeat('x', {pad})), \
-                '{{\"type\": \"fixed\", \"delay_ms\": 1}}' \
-             from generate_series(1, {jobs})"
+                case when fails then '{{\"type\": \"fixed\", \"delay_ms\": 1}}'::jsonb end \
+             from (select random() < {failing} as fails from generate_series(1, {jobs})) as job"
         ))
         .await?;
         self.exec("vacuum analyze rowcrew.jobs").await

@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use super::time::{Interval, JsonText, Moment};
+use super::time::{JsonText, Moment};
 use super::{Error, Store};
-use crate::{Job, WorkerId};
+use crate::{Job, JobId, WorkerId};
 
 /// Where in the order of jobs a claim begins: one lane is the jobs of one queue and one priority.
 #[derive(Debug, Clone)]
@@ -41,7 +43,7 @@ pub struct ClaimOrder<'a> {
 #[derive(Debug)]
 pub struct Claimed {
     /// The job.
-    pub job: Job,
+    pub job: Arc<Job>,
     /// Its place in its lane.
     pub place: (Moment, i64),
 }
@@ -71,8 +73,8 @@ impl Store {
                 ],
             )
             .await?;
-        let mut names = Names::default();
-        rows.iter().map(|row| claimed(row, &mut names)).collect()
+        let (mut kinds, mut queues) = (Names::default(), Names::default());
+        rows.iter().map(|row| claimed(row, &mut kinds, &mut queues)).collect()
     }
 
     /// Settles a claim whose answer was lost, and answers how many jobs it gave back.
@@ -86,18 +88,23 @@ impl Store {
     }
 }
 
-/// Keeps one copy of each kind and queue name in a batch.
+/// Keeps one copy of each kind or queue name in a batch.
 #[derive(Default)]
-struct Names(HashSet<Arc<str>>);
+struct Names {
+    all: HashSet<Arc<str>>,
+    /// Neighbours mostly have the same one: then it need not be looked up.
+    last: Option<Arc<str>>,
+}
 
 impl Names {
     fn get(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(name) {
-            return known.clone();
+        if let Some(last) = self.last.as_ref().filter(|last| &***last == name) {
+            return last.clone();
         }
-        let new: Arc<str> = name.into();
-        self.0.insert(new.clone());
-        new
+        let known = self.all.get(name).cloned().unwrap_or_else(|| name.into());
+        self.all.insert(known.clone());
+        self.last = Some(known.clone());
+        known
     }
 }
 
@@ -114,24 +121,39 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// What few jobs have, as the column `extra` holds it.
+#[derive(Default, Deserialize)]
+struct Extra<'a> {
+    crashes: i32,
+    max_attempts: Option<i32>,
+    #[serde(borrow)]
+    backoff: Option<&'a RawValue>,
+    timeout_ms: Option<i64>,
+    cancelled: bool,
+    traceparent: Option<String>,
+}
+
+fn readable(id: JobId, text: &str) -> Option<Extra<'_>> {
+    serde_json::from_str(text)
+        .inspect_err(|error| tracing::error!(job.id = id, %error, "the job runs without settings of its own"))
+        .ok()
+}
+
 /// Reads a row, its columns in the order of `Returns` in `job_claim.sql`.
-fn claimed(row: &Row, names: &mut Names) -> Result<Claimed, Error> {
+fn claimed(row: &Row, kinds: &mut Names, queues: &mut Names) -> Result<Claimed, Error> {
     let mut columns = Columns { row, next: 0 };
-    let id = columns.next()?;
-    let claim_id = columns.next()?;
-    let kind = names.get(columns.next()?);
-    let queue = names.get(columns.next()?);
+    let (id, claim_id) = (columns.next()?, columns.next()?);
+    let (kind, queue) = (kinds.get(columns.next()?), queues.get(columns.next()?));
     let priority = columns.next()?;
     let payload: JsonText<'_> = columns.next()?;
-    let (attempt, crashes, max_attempts) = (columns.next()?, columns.next()?, columns.next()?);
-    let backoff: Option<JsonText<'_>> = columns.next()?;
-    let timeout: Option<Interval> = columns.next()?;
-    let created_at: Moment = columns.next()?;
-    let due_at: Moment = columns.next()?;
+    let attempt = columns.next()?;
+    let (created_at, due_at, claimed_at): (Moment, Moment, Moment) =
+        (columns.next()?, columns.next()?, columns.next()?);
     let expires_at: Option<Moment> = columns.next()?;
-    let claimed_at: Moment = columns.next()?;
-    let cancel_requested = columns.next()?;
-    let traceparent: Option<&str> = columns.next()?;
+    let keep = columns.next()?;
+    let extra: Option<JsonText<'_>> = columns.next()?;
+    // One row that cannot be read must not keep the others of its batch from running.
+    let extra: Extra<'_> = extra.and_then(|text| readable(id, text.0)).unwrap_or_default();
     let job = Job {
         id,
         claim_id,
@@ -140,17 +162,17 @@ fn claimed(row: &Row, names: &mut Names) -> Result<Claimed, Error> {
         priority,
         payload: payload.0.into(),
         attempt,
-        crashes,
-        max_attempts,
-        backoff: backoff.map(|text| text.0.into()),
-        timeout: timeout.map(|interval| interval.0.max(Duration::from_millis(1))),
+        crashes: extra.crashes,
+        max_attempts: extra.max_attempts,
+        backoff: extra.backoff.map(|json| json.get().into()),
+        timeout: extra.timeout_ms.map(|ms| Duration::from_millis(ms.max(1) as u64)),
         expires_in: expires_at.map(|moment| moment.since(claimed_at)),
         age: claimed_at.since(created_at),
         // A job put in with a past run_at did not wait before it was there.
         waited: claimed_at.since(due_at.max(created_at)),
-        cancel_requested,
-        keep: columns.next()?,
-        traceparent: traceparent.map(Into::into),
+        cancel_requested: extra.cancelled,
+        keep,
+        traceparent: extra.traceparent.map(Into::into),
     };
-    Ok(Claimed { job, place: (due_at, id) })
+    Ok(Claimed { job: Arc::new(job), place: (due_at, id) })
 }

@@ -1,7 +1,5 @@
 //! Writes how attempts ended. Every write is fenced by the claim: a job that was taken over is left alone.
 
-use std::collections::HashSet;
-
 use tokio_postgres::types::ToSql;
 
 use super::sql::Statement;
@@ -73,23 +71,19 @@ pub struct ErrorEntry {
 }
 
 impl Store {
-    /// Writes endings, and answers those whose claim did not hold any more; nothing was written for these.
+    /// Writes endings, and answers how many of them came too late: their claim did not hold any more, and
+    /// nothing was written for them.
     ///
     /// One statement for each sort of ending that occurs. The first that fails ends the call; those before
     /// it are written, and writing them again finds no claim.
     pub async fn finish(
         &self,
         worker_id: WorkerId,
-        endings: &[Ending],
+        endings: &[&Ending],
         batches: &[i64],
-    ) -> Result<Vec<JobId>, Error> {
-        // One order of locks for everybody who writes to several jobs.
-        let mut endings: Vec<&Ending> = endings.iter().collect();
-        endings.sort_unstable_by_key(|ending| ending.id);
-        let mut written = HashSet::with_capacity(endings.len());
-        let mut batches = batches.to_vec();
+    ) -> Result<usize, Error> {
         let mut groups: [Vec<&Ending>; 4] = Default::default();
-        for &ending in &endings {
+        for &ending in endings {
             groups[match ending.fate {
                 Fate::Retry { .. } | Fate::Snoozed { .. } | Fate::Released => 0,
                 Fate::Buried { .. } => 1,
@@ -99,21 +93,24 @@ impl Store {
             .push(ending);
         }
         let last = groups.iter().rposition(|group| !group.is_empty()).unwrap_or(groups.len() - 1);
-        for (sort, endings) in groups.into_iter().enumerate() {
+        let mut written = 0;
+        for (sort, mut endings) in groups.into_iter().enumerate() {
             // The record of a claim goes with the last of its jobs, not before.
-            let batches = if sort == last { std::mem::take(&mut batches) } else { Vec::new() };
+            let batches = if sort == last { batches } else { &[] };
             if endings.is_empty() && batches.is_empty() {
                 continue;
             }
+            // One order of locks for everybody who writes to several jobs.
+            endings.sort_unstable_by_key(|ending| ending.id);
             let group = Group { store: self, worker_id, batches, endings };
-            written.extend(match sort {
+            written += match sort {
                 0 => group.requeue().await?,
                 1 => group.bury().await?,
                 2 => group.end().await?,
                 _ => group.discard().await?,
-            });
+            };
         }
-        Ok(endings.iter().map(|ending| ending.id).filter(|id| !written.contains(id)).collect())
+        Ok(endings.len().saturating_sub(written as usize))
     }
 }
 
@@ -121,12 +118,12 @@ impl Store {
 struct Group<'a> {
     store: &'a Store,
     worker_id: WorkerId,
-    batches: Vec<i64>,
+    batches: &'a [i64],
     endings: Vec<&'a Ending>,
 }
 
 impl Group<'_> {
-    async fn end(&self) -> Result<Vec<JobId>, Error> {
+    async fn end(&self) -> Result<u64, Error> {
         let cancelled: Vec<JobId> =
             self.endings.iter().filter(|e| matches!(e.fate, Fate::Cancelled)).map(|e| e.id).collect();
         let results = self.by_id(|fate| match fate {
@@ -137,11 +134,11 @@ impl Group<'_> {
         self.send(statement, &[&cancelled, &JsonText(&results)]).await
     }
 
-    async fn discard(&self) -> Result<Vec<JobId>, Error> {
+    async fn discard(&self) -> Result<u64, Error> {
         self.send(&self.store.statements.job_discard, &[]).await
     }
 
-    async fn requeue(&self) -> Result<Vec<JobId>, Error> {
+    async fn requeue(&self) -> Result<u64, Error> {
         let how = self.by_id(|fate| match fate {
             Fate::Retry { wait_ms, error } => Some(format!(
                 r#"{{"wait_ms":{wait_ms},"error":{},"message":{}}}"#,
@@ -154,7 +151,7 @@ impl Group<'_> {
         self.send(&self.store.statements.job_requeue, &[&JsonText(&how)]).await
     }
 
-    async fn bury(&self) -> Result<Vec<JobId>, Error> {
+    async fn bury(&self) -> Result<u64, Error> {
         let why = self.by_id(|fate| match fate {
             Fate::Buried { reason, error } => Some(format!(
                 r#"{{"reason":{},"error":{},"message":{}}}"#,
@@ -175,7 +172,7 @@ impl Group<'_> {
         format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
     }
 
-    async fn send(&self, statement: &Statement, parts: &[&(dyn ToSql + Sync)]) -> Result<Vec<JobId>, Error> {
+    async fn send(&self, statement: &Statement, parts: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
         let ids: Vec<JobId> = self.endings.iter().map(|ending| ending.id).collect();
         let mut claim_ids: Vec<ClaimId> = self.endings.iter().map(|ending| ending.claim_id).collect();
         claim_ids.sort_unstable();
@@ -184,8 +181,7 @@ impl Group<'_> {
         params.extend_from_slice(parts);
         params.push(&self.worker_id);
         params.push(&self.batches);
-        let rows = self.store.query(statement, &params).await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        self.store.execute(statement, &params).await
     }
 }
 

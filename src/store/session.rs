@@ -3,6 +3,7 @@
 //! A connection whose answer is still open when its user stops waiting is closed, never given to the next:
 //! its state is not known.
 
+use std::future::Future;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, PoolError};
@@ -26,6 +27,19 @@ impl Store {
                 answer
             }
             Via::Private(client) => self.send(&**client, statement, params).await,
+        }
+    }
+
+    /// As [`Store::query`], for statements that answer no rows: how many they wrote.
+    pub(super) async fn execute(&self, statement: &Statement, params: Params<'_>) -> Result<u64, Error> {
+        match &self.via {
+            Via::Pool(_) => {
+                let mut lent = self.lend().await?;
+                let answer = self.send_execute(lent.client(), statement, params).await;
+                lent.settled = settled(&answer);
+                answer
+            }
+            Via::Private(client) => self.send_execute(&**client, statement, params).await,
         }
     }
 
@@ -62,10 +76,28 @@ impl Store {
         statement: &Statement,
         params: Params<'_>,
     ) -> Result<Vec<Row>, Error> {
+        self.answered(statement, client.send(statement, params, self.shared.prepare)).await
+    }
+
+    /// Sends one statement that answers no rows over a given connection.
+    pub(super) async fn send_execute(
+        &self,
+        client: &impl Sends,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<u64, Error> {
+        self.answered(statement, client.execute(statement, params, self.shared.prepare)).await
+    }
+
+    /// Awaits an answer as long as it may take.
+    async fn answered<T>(
+        &self,
+        statement: &Statement,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
         let limit = self.shared.answer_limit;
-        let work = client.send(statement, params, self.shared.prepare);
         match tokio::time::timeout(limit, work).await {
-            Ok(Ok(rows)) => Ok(rows),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(source)) => Err(Error::Statement { statement: statement.name, source }),
             Err(_) => Err(Error::NoAnswer { statement: statement.name, seconds: limit.as_secs() }),
         }
@@ -73,7 +105,7 @@ impl Store {
 }
 
 /// Whether the connection is idle again: the server has answered, with rows or with an error.
-fn settled(answer: &Result<Vec<Row>, Error>) -> bool {
+fn settled<T>(answer: &Result<T, Error>) -> bool {
     match answer {
         Ok(_) => true,
         Err(Error::Statement { source, .. }) => source.code().is_some() && !source.is_closed(),
@@ -112,6 +144,13 @@ pub(super) trait Sends {
         params: Params<'_>,
         prepare: bool,
     ) -> Result<Vec<Row>, tokio_postgres::Error>;
+
+    async fn execute(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+        prepare: bool,
+    ) -> Result<u64, tokio_postgres::Error>;
 }
 
 impl Sends for deadpool_postgres::ClientWrapper {
@@ -128,6 +167,20 @@ impl Sends for deadpool_postgres::ClientWrapper {
             (**self).query_typed(&statement.text, &typed(statement, params)).await
         }
     }
+
+    async fn execute(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+        prepare: bool,
+    ) -> Result<u64, tokio_postgres::Error> {
+        if prepare {
+            let prepared = self.prepare_typed_cached(&statement.text, &statement.params).await?;
+            (**self).execute(&prepared, params).await
+        } else {
+            (**self).execute_typed(&statement.text, &typed(statement, params)).await
+        }
+    }
 }
 
 impl Sends for Client {
@@ -139,6 +192,15 @@ impl Sends for Client {
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
         // Rare statements only: not worth a prepared one.
         self.query_typed(&statement.text, &typed(statement, params)).await
+    }
+
+    async fn execute(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+        _: bool,
+    ) -> Result<u64, tokio_postgres::Error> {
+        self.execute_typed(&statement.text, &typed(statement, params)).await
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
+use super::session::Params;
 use super::time::JsonText;
 use super::{Error, Store, error};
 use crate::{Failure, FailureClass, Job, WorkerId};
@@ -82,17 +83,17 @@ impl Store {
         let (ids, claims, none) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
         let (results, worker_id) = (&JsonText(&results), &worker_id);
         let finished = if keep {
-            self.send(client, &self.statements.job_finish, &[&ids, &claims, &none, results, worker_id, &none])
-                .await
+            let params: Params<'_> = &[&ids, &claims, &none, results, worker_id, &none];
+            self.send_execute(client, &self.statements.job_finish, params).await
         } else {
-            self.send(client, &self.statements.job_discard, &[&ids, &claims, worker_id, &none]).await
+            self.send_execute(client, &self.statements.job_discard, &[&ids, &claims, worker_id, &none]).await
         };
         let finished = match finished {
-            Ok(rows) => rows,
+            Ok(jobs) => jobs,
             Err(Error::Statement { source, .. }) => return Err(source),
             Err(error) => return Ok(SqlRun::Failed(Failure::retry(FailureClass::Sql, error.to_string()))),
         };
-        if finished.is_empty() {
+        if finished == 0 {
             client.batch_execute("rollback").await?;
             return Ok(SqlRun::ClaimLost);
         }

@@ -33,8 +33,9 @@ pub(super) async fn run(shared: &Shared, entry: &Entry, ticket: Ticket) -> Ended
     let began = Instant::now();
     let end = match refusal(&ticket) {
         Some(end) => end,
-        None => attempt(shared, entry, &ticket).await,
+        None => attempt(shared, entry, &ticket, began).await,
     };
+    let ran = began.elapsed();
     let job = &ticket.job;
     let stopped = ticket.stop.reason();
     let (fate, written) = match end {
@@ -44,19 +45,14 @@ pub(super) async fn run(shared: &Shared, entry: &Entry, ticket: Ticket) -> Ended
         // Told to stop, it failed: that is the stop's doing, not the job's.
         End::Answered(Err(_)) if stopped == Some(StopReason::Cancelled) => (Fate::Cancelled, false),
         End::Answered(Err(_)) if stopped.is_some() => (Fate::Released, false),
-        End::Answered(outcome) => (fate(shared, entry, job, outcome, began.elapsed()), false),
+        End::Answered(outcome) => (fate(shared, entry, job, outcome, ran), false),
     };
     Ended {
         ending: shared.ending(job, fate),
         written,
         refused: false,
         batch: ticket.batch,
-        attempt: Some(Attempt {
-            queue: job.queue.clone(),
-            kind: job.kind.clone(),
-            waited: job.waited,
-            ran: began.elapsed(),
-        }),
+        attempt: Some(Attempt { queue: job.queue.clone(), kind: job.kind.clone(), waited: job.waited, ran }),
     }
 }
 
@@ -85,14 +81,15 @@ fn fate(shared: &Shared, entry: &Entry, job: &Job, outcome: Outcome, ran: Durati
     fate_of(outcome, job, ran, &entry.defaults, shared.worker_id(), fastrand::f64())
 }
 
-async fn attempt(shared: &Shared, entry: &Entry, ticket: &Ticket) -> End {
+async fn attempt(shared: &Shared, entry: &Entry, ticket: &Ticket, began: Instant) -> End {
     let job = &ticket.job;
     let limit = job.timeout.unwrap_or(entry.defaults.timeout);
     let (limit, at_limit) = match job.expires_in {
         Some(left) if left < limit => (left, FailureClass::Expired),
         _ => (limit, FailureClass::Timeout),
     };
-    let work = work(shared, entry, ticket, limit);
+    let deadline = began + limit;
+    let work = work(shared, entry, ticket, limit, deadline);
     tokio::pin!(work);
     let stop = ticket.stop.token();
     tokio::select! {
@@ -102,7 +99,7 @@ async fn attempt(shared: &Shared, entry: &Entry, ticket: &Ticket) -> End {
             Ok(end) => end,
             Err(_) => End::Stopped(ticket.stop.reason().unwrap_or(StopReason::Shutdown)),
         },
-        () = tokio::time::sleep(limit) => {
+        () = tokio::time::sleep_until(deadline.into()) => {
             let failure = Failure::retry(FailureClass::Timeout, format!("timed out after {limit:?}"));
             named(End::Answered(Err(failure)), at_limit)
         }
@@ -122,15 +119,11 @@ fn named(end: End, at_limit: FailureClass) -> End {
 }
 
 /// The handler's work; a panic in it is an answer too.
-async fn work(shared: &Shared, entry: &Entry, ticket: &Ticket, limit: Duration) -> End {
+async fn work(shared: &Shared, entry: &Entry, ticket: &Ticket, limit: Duration, deadline: Instant) -> End {
     let job = &ticket.job;
     match &entry.runner {
         Runner::Handler(handler) => {
-            let context = Context {
-                job: job.clone(),
-                deadline: Instant::now() + limit,
-                cancelled: ticket.stop.token().clone(),
-            };
+            let context = Context { job: job.clone(), deadline, cancelled: ticket.stop.token().clone() };
             let handler = Arc::clone(handler);
             let run = async move { handler.run(context).await };
             match AssertUnwindSafe(run).catch_unwind().await {
@@ -139,11 +132,10 @@ async fn work(shared: &Shared, entry: &Entry, ticket: &Ticket, limit: Duration) 
             }
         }
         Runner::Sql(statement) => {
-            match shared
-                .sql_store()
-                .run_sql(shared.worker_id(), statement, job, limit, shared.keeps(job))
-                .await
-            {
+            // Boxed, as is all that few jobs need: its size would be that of every job.
+            let keep = shared.keeps(job);
+            let run = shared.sql_store().run_sql(shared.worker_id(), statement, job, limit, keep);
+            match Box::pin(run).await {
                 SqlRun::Committed => End::Written(Fate::Completed(None)),
                 SqlRun::ClaimLost => End::Stopped(StopReason::ClaimLost),
                 SqlRun::Failed(failure) => End::Answered(Err(failure)),

@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 
 use super::Shared;
 use super::tally::Attempt;
-use crate::JobId;
 use crate::store::{Ending, Error, ErrorEntry, Fate};
 
 /// Endings in one write at most; more would hold their locks too long.
@@ -75,22 +74,22 @@ fn next_group(waiting: &mut Vec<Ended>) -> Vec<Ended> {
 }
 
 /// Writes one group; answers those that the database refuses to write at all.
-async fn write_group(shared: &Shared, group: Vec<Ended>) -> Vec<Ended> {
+async fn write_group(shared: &Shared, mut group: Vec<Ended>) -> Vec<Ended> {
     let batches = shared.held.count_off(group.iter().map(|ended| ended.batch));
-    let (current, older): (Vec<Ended>, Vec<Ended>) =
-        group.into_iter().partition(|ended| shared.held.strike(ended.ending.id, ended.ending.claim_id));
+    let older = shared.held.strike(group.iter().map(|ended| (ended.ending.id, ended.ending.claim_id)));
     if !older.is_empty() {
-        shared.count_stale(&older.iter().map(|ended| ended.ending.id).collect::<Vec<_>>());
+        shared.count_stale(older.len(), older.iter().copied());
+        group.retain(|ended| !older.contains(&ended.ending.id));
     }
-    let endings: Vec<Ending> = current.iter().filter(|e| !e.written).map(|e| e.ending.clone()).collect();
+    let endings: Vec<&Ending> = group.iter().filter(|e| !e.written).map(|e| &e.ending).collect();
     match write(shared, &endings, &batches).await {
         Ok(stale) => {
-            count(shared, &current, &stale);
+            count(shared, &group, stale);
             Vec::new()
         }
         Err(refusal) => {
             tracing::warn!(error = %refusal, jobs = endings.len(), "finished jobs were refused; each is written by itself");
-            write_one_by_one(shared, current, batches).await
+            write_one_by_one(shared, group, batches).await
         }
     }
 }
@@ -99,13 +98,13 @@ async fn write_group(shared: &Shared, group: Vec<Ended>) -> Vec<Ended> {
 async fn write_one_by_one(shared: &Shared, group: Vec<Ended>, mut batches: Vec<i64>) -> Vec<Ended> {
     let mut refused = Vec::new();
     for mut ended in group {
-        let one = std::slice::from_ref(&ended.ending);
-        let written = match write(shared, if ended.written { &[] } else { one }, &[]).await {
+        let one = [&ended.ending];
+        let written = match write(shared, if ended.written { &[] } else { &one }, &[]).await {
             Ok(stale) => Ok(stale),
-            Err(refusal) => write(shared, &[plainly(&ended.ending, &refusal)], &[]).await,
+            Err(refusal) => write(shared, &[&plainly(&ended.ending, &refusal)], &[]).await,
         };
         match written {
-            Ok(stale) => count(shared, std::slice::from_ref(&ended), &stale),
+            Ok(stale) => count(shared, std::slice::from_ref(&ended), stale),
             Err(refusal) => {
                 if !std::mem::replace(&mut ended.refused, true) {
                     tracing::error!(job.id = ended.ending.id, error = %refusal,
@@ -137,25 +136,25 @@ fn write_later(shared: &Arc<Shared>, ended: Ended, again: mpsc::WeakUnboundedSen
     });
 }
 
-/// Writes endings, however often it takes while the database does not answer; answers the jobs that were not
-/// ours any more, or why the database refuses them.
-async fn write(shared: &Shared, endings: &[Ending], batches: &[i64]) -> Result<Vec<JobId>, Error> {
+/// Writes endings, however often it takes while the database does not answer; answers how many of the jobs were
+/// not ours any more, or why the database refuses them.
+async fn write(shared: &Shared, endings: &[&Ending], batches: &[i64]) -> Result<usize, Error> {
     let mut pause = PAUSE_MIN;
     let mut repeated = false;
     loop {
         match shared.store.finish(shared.worker_id(), endings, batches).await {
             // After a lost answer, those that the first try wrote are not found again.
-            Ok(_) if repeated => return Ok(Vec::new()),
+            Ok(_) if repeated => return Ok(0),
             Ok(stale) => {
-                if !stale.is_empty() {
-                    shared.count_stale(&stale);
+                if stale > 0 {
+                    shared.count_stale(stale, endings.iter().map(|ending| ending.id));
                 }
                 return Ok(stale);
             }
             Err(error) if error.is_transient() => {
                 shared.database_failed(&error);
                 if shared.gives_up() {
-                    return Ok(Vec::new());
+                    return Ok(0);
                 }
                 repeated = true;
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
@@ -166,11 +165,10 @@ async fn write(shared: &Shared, endings: &[Ending], batches: &[i64]) -> Result<V
     }
 }
 
-fn count(shared: &Shared, written: &[Ended], stale: &[JobId]) {
-    shared.tally.count(written.iter().filter_map(|e| {
-        let counts = !stale.contains(&e.ending.id);
-        e.attempt.as_ref().filter(|_| counts).map(|attempt| (attempt, &e.ending.fate))
-    }));
+/// Counts what was written. Which of a group came too late is not known, as a rule all or one; the sum is right.
+fn count(shared: &Shared, written: &[Ended], stale: usize) {
+    let attempts = written.iter().filter_map(|e| e.attempt.as_ref().map(|attempt| (attempt, &e.ending.fate)));
+    shared.tally.count(attempts.skip(stale));
 }
 
 /// The same end with words that cannot be what the database objects to.

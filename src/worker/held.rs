@@ -1,8 +1,10 @@
 //! The jobs this process holds, begun or not, and the means to stop each of them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use foldhash::fast::RandomState;
 use tokio_util::sync::CancellationToken;
 
 use crate::{ClaimId, Job, JobId};
@@ -56,40 +58,42 @@ pub(super) struct Held {
 
 #[derive(Default)]
 struct Inner {
-    jobs: HashMap<JobId, (ClaimId, Arc<Stop>)>,
+    jobs: HashMap<JobId, (ClaimId, Arc<Stop>), RandomState>,
     /// Jobs left of each claim.
     batches: HashMap<i64, usize>,
 }
 
 impl Held {
     /// Notes the jobs of one claim and makes their tickets.
-    pub(super) fn take_in(&self, batch: i64, jobs: Vec<Job>) -> Vec<Ticket> {
+    pub(super) fn take_in(&self, batch: i64, jobs: impl ExactSizeIterator<Item = Arc<Job>>) -> Vec<Ticket> {
         let mut inner = self.lock();
         inner.batches.insert(batch, jobs.len());
-        jobs.into_iter()
-            .map(|job| {
-                let stop = Arc::new(Stop::default());
-                if let Some((_, older)) = inner.jobs.insert(job.id, (job.claim_id, stop.clone())) {
-                    // It was taken from us and has come back: what still runs under the older claim must stop.
-                    older.set(StopReason::ClaimLost);
-                }
-                Ticket { job: Arc::new(job), batch, stop }
-            })
-            .collect()
+        jobs.map(|job| {
+            let stop = Arc::new(Stop::default());
+            if let Some((_, older)) = inner.jobs.insert(job.id, (job.claim_id, stop.clone())) {
+                // It was taken from us and has come back: what still runs under the older claim must stop.
+                older.set(StopReason::ClaimLost);
+            }
+            Ticket { job, batch, stop }
+        })
+        .collect()
     }
 
-    /// Strikes out a job whose end is about to be written, and answers whether its claim is still the one we
-    /// hold it by.
+    /// Strikes out jobs whose ends are about to be written; answers those that we do not hold by this claim any
+    /// more.
     ///
     /// The database checks the claims of a group of endings together; that no job is in a group under an
     /// older claim than the one it is held by is seen to here.
-    pub(super) fn strike(&self, id: JobId, claim_id: ClaimId) -> bool {
+    pub(super) fn strike(&self, ending: impl Iterator<Item = (JobId, ClaimId)>) -> Vec<JobId> {
         let mut inner = self.lock();
-        let current = inner.jobs.get(&id).is_some_and(|(claim, _)| *claim == claim_id);
-        if current {
-            inner.jobs.remove(&id);
+        let mut older = Vec::new();
+        for (id, claim_id) in ending {
+            match inner.jobs.entry(id) {
+                Entry::Occupied(held) if held.get().0 == claim_id => drop(held.remove()),
+                _ => older.push(id),
+            }
         }
-        current
+        older
     }
 
     /// Counts jobs of claims off; answers the claims of which nothing is left.

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::Job;
 use crate::store::{Claimed, Lane, Moment};
 
 /// The least and the longest time between two sweeps while jobs flow. A job before the cursor waits for at
@@ -54,12 +55,15 @@ impl Lanes {
     ///
     /// A cursor moves behind the jobs taken, and never back: what a sweep found before it changes nothing.
     pub(super) fn claimed(&mut self, jobs: &[Claimed], asked: usize, sweep: bool, took: Duration) {
+        let is_of = |lane: &Lane, job: &Job| lane.priority == job.priority && lane.queue == job.queue;
+        let mut at = 0;
         for one in jobs {
-            let lane =
-                self.all.iter_mut().find(|l| l.priority == one.job.priority && l.queue == one.job.queue);
-            if let Some(lane) = lane {
-                lane.after = lane.after.max(one.place);
+            // Neighbours are mostly of one lane.
+            if !is_of(&self.all[at], &one.job) {
+                let Some(lane) = self.all.iter().position(|lane| is_of(lane, &one.job)) else { continue };
+                at = lane;
             }
+            self.all[at].after = self.all[at].after.max(one.place);
         }
         if sweep && jobs.len() == asked {
             self.next_sweep = Instant::now() + (took * SWEEP_SHARE).clamp(SWEEP_MIN, SWEEP_MAX);
@@ -83,7 +87,7 @@ mod tests {
         let mut job = crate::worker::verdict::testing::job(1, 0);
         job.queue = queue.into();
         job.priority = priority;
-        Claimed { job, place: (Moment(place.0), place.1) }
+        Claimed { job: Arc::new(job), place: (Moment(place.0), place.1) }
     }
 
     fn after(lanes: &Lanes, queue: &str, priority: i16) -> (Moment, i64) {

@@ -133,7 +133,9 @@ pub async fn run(
     let (ended, to_write) = mpsc::unbounded_channel();
     let finisher = tokio::spawn(finisher::run(shared.clone(), to_write, ended.downgrade()));
     let flusher = tokio::spawn(flush(shared.clone()));
-    let over = dispatch::run(shared.clone(), heard, ended, stopping.clone()).await;
+    // A task like those of the jobs it starts, so that they start on its own thread.
+    let dispatch = tokio::spawn(dispatch::run(shared.clone(), heard, ended, stopping.clone()));
+    let over = dispatch.await.expect("the dispatcher does not panic");
     // The channel closes with the last job: what it holds is written, then the finisher ends.
     let over = last_writes(&shared, finisher, over, stopping).await;
     flusher.abort();
@@ -226,11 +228,12 @@ impl Shared {
         Ending { id: job.id, claim_id: job.claim_id, fate, keep: self.keeps(job) }
     }
 
-    /// Counts results that came after the claim was taken over, and says so once for each group.
-    fn count_stale(&self, jobs: &[JobId]) {
-        self.stale.fetch_add(jobs.len() as u64, Ordering::Relaxed);
-        tracing::warn!(jobs = ?&jobs[..jobs.len().min(10)], count = jobs.len(),
-            "results dropped: these jobs were taken over, cancelled or buried meanwhile");
+    /// Counts results that came after the claim was taken over, and says so once for each group; `among` are
+    /// the jobs of the group.
+    fn count_stale(&self, count: usize, among: impl Iterator<Item = JobId>) {
+        self.stale.fetch_add(count as u64, Ordering::Relaxed);
+        tracing::warn!(count, among = ?among.take(10).collect::<Vec<_>>(),
+            "results dropped: their jobs were taken over, cancelled or buried meanwhile");
     }
 
     /// Logs once that the database fails, until it works again.

@@ -70,9 +70,16 @@ impl Tally {
         let mut inner = self.lock();
         let bucket = inner.now() / BUCKET_SECS * BUCKET_SECS;
         let lanes = inner.buckets.entry(bucket).or_default();
-        for (attempt, fate) in ended {
-            let lane = Lane { queue: attempt.queue.clone(), kind: attempt.kind.clone() };
-            lanes.entry(lane).or_default().add(attempt, fate);
+        let mut ended = ended.peekable();
+        // Neighbours are mostly of one lane, which is looked up once for all of them.
+        while let Some((first, _)) = ended.peek() {
+            let lane = Lane { queue: first.queue.clone(), kind: first.kind.clone() };
+            let counts = lanes.entry(lane.clone()).or_default();
+            while let Some((attempt, fate)) =
+                ended.next_if(|(next, _)| next.kind == lane.kind && next.queue == lane.queue)
+            {
+                counts.add(attempt, fate);
+            }
         }
     }
 

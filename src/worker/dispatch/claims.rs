@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::super::Shared;
 use super::Dispatch;
 use crate::store::{ClaimOrder, Claimed, Error};
-use crate::{CRASHES_MAX, Job, WorkerId};
+use crate::{CRASHES_MAX, WorkerId};
 
 /// Pause after a claim that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(250);
@@ -105,7 +105,7 @@ impl Dispatch {
         self.idle.found();
         claimed.sort_unstable_by_key(|one| (one.job.priority, one.place));
         let short = claimed.len() < asked;
-        let jobs: Vec<Job> = claimed.into_iter().map(|one| one.job).collect();
+        let jobs = claimed.into_iter().map(|one| one.job);
         for ticket in self.shared.held.take_in(batch, jobs) {
             if ticket.job.crashes >= CRASHES_MAX - 1 {
                 self.suspects.push_back(ticket);

@@ -45,7 +45,8 @@ pub(super) async fn run(
         let next_look = dispatch.next_look;
         tokio::select! {
             claimed = next_answer(&mut dispatch.claiming) => dispatch.claimed(claimed),
-            () = dispatch.shared.changed.notified() => {}
+            // Jobs that are just ending free their slots first: then one turn starts many.
+            () = dispatch.shared.changed.notified() => tokio::task::yield_now().await,
             Some(signal) = heard.recv() => dispatch.heard(signal),
             () = tokio::time::sleep_until(next_look), if dispatch.claiming.is_empty() && dispatch.has_room() => {}
             _ = stopping.changed() => {}

@@ -26,14 +26,14 @@ impl Dispatch {
             {
                 let Ok(slot) = self.slots.clone().try_acquire_owned() else { return };
                 let ticket = waiting.pop_front().expect("not empty");
-                self.start(ticket, vec![slot, own]);
+                self.start(ticket, slot, Some(own));
             }
         }
         while !self.buffer.is_empty()
             && let Ok(slot) = self.slots.clone().try_acquire_owned()
         {
             let ticket = self.buffer.pop_front().expect("not empty");
-            self.start(ticket, vec![slot]);
+            self.start(ticket, slot, None);
         }
     }
 
@@ -45,7 +45,7 @@ impl Dispatch {
         if let Some(suspect) = (idle && !self.alone).then(|| self.suspects.pop_front()).flatten() {
             self.alone = true;
             let slots = self.slots.clone().try_acquire_many_owned(all as u32).expect("all are free");
-            self.start(suspect, vec![slots]);
+            self.start(suspect, slots, None);
         } else {
             // Other suspects wait here for the workers to be idle, but not for the one that runs.
             let keep = if self.alone { VecDeque::new() } else { std::mem::take(&mut self.suspects) };
@@ -54,7 +54,8 @@ impl Dispatch {
         }
     }
 
-    fn start(&mut self, ticket: Ticket, slots: Vec<OwnedSemaphorePermit>) {
+    /// Starts a job in its slot, and in one of its kind's own where these are limited.
+    fn start(&mut self, ticket: Ticket, slot: OwnedSemaphorePermit, own: Option<OwnedSemaphorePermit>) {
         self.pace.started();
         let Some(entry) = self.shared.registry.get(&ticket.job.kind).cloned() else {
             let _ = self.ended.send(attempt::unknown_kind(&self.shared, &ticket));
@@ -62,12 +63,14 @@ impl Dispatch {
         };
         let run = Run { shared: self.shared.clone(), ended: self.ended.clone(), entry, alone: self.alone };
         run.shared.running.fetch_add(1, Ordering::Relaxed);
-        tokio::spawn(async move {
+        let job = async move {
             run.job(ticket).await;
             run.shared.running.fetch_sub(1, Ordering::Relaxed);
-            drop(slots);
+            drop((slot, own));
             run.shared.changed.notify_one();
-        });
+        };
+
+        tokio::spawn(job);
     }
 }
 
@@ -81,23 +84,28 @@ struct Run {
 
 impl Run {
     async fn job(&self, ticket: Ticket) {
-        let shared = &self.shared;
         if self.alone {
-            tracing::warn!(
-                job.id = ticket.job.id,
-                crashes = ticket.job.crashes,
-                "a job whose workers were lost runs alone"
-            );
-            if let Err(error) = shared.store.set_alone(shared.worker_id(), Some(ticket.job.id)).await {
-                tracing::warn!(%error, "the job is given back");
-                let _ = self.ended.send(attempt::given_back(&self.shared, &ticket));
-                return;
-            }
+            // Boxed, because the size of what few jobs need would be that of every job.
+            return Box::pin(self.job_alone(ticket)).await;
         }
-        let ended = attempt::run(shared, &self.entry, ticket).await;
+        let ended = attempt::run(&self.shared, &self.entry, ticket).await;
         let _ = self.ended.send(ended);
-        if self.alone {
-            let _ = shared.store.set_alone(shared.worker_id(), None).await;
+    }
+
+    /// Runs a job that is to blame if the worker now dies.
+    async fn job_alone(&self, ticket: Ticket) {
+        let shared = &self.shared;
+        tracing::warn!(
+            job.id = ticket.job.id,
+            crashes = ticket.job.crashes,
+            "a job whose workers were lost runs alone"
+        );
+        if let Err(error) = shared.store.set_alone(shared.worker_id(), Some(ticket.job.id)).await {
+            tracing::warn!(%error, "the job is given back");
+            let _ = self.ended.send(attempt::given_back(&self.shared, &ticket));
+            return;
         }
+        let _ = self.ended.send(attempt::run(shared, &self.entry, ticket).await);
+        let _ = shared.store.set_alone(shared.worker_id(), None).await;
     }
 }
