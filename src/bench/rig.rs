@@ -13,7 +13,7 @@ use crate::embedded::{Cluster, Options};
 use crate::store::{self, ServerUrl, Store};
 
 /// Between two looks whether the queue is empty; short against a run of seconds.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long any single run may take.
 const PATIENCE: Duration = Duration::from_mins(20);
 
@@ -125,7 +125,8 @@ impl<'a> Rig<'a> {
         while let Some(row) = self.client.query_opt(newest, &[]).await? {
             let id: i64 = row.get(0);
             let gone = "select not exists (select from rowcrew.jobs where shard = 0 and id = $1)";
-            while !self.client.query_one(gone, &[&id]).await?.get::<_, bool>(0) {
+            let gone = self.client.prepare(gone).await?;
+            while !self.client.query_one(&gone, &[&id]).await?.get::<_, bool>(0) {
                 ensure!(
                     began.elapsed() < PATIENCE,
                     "the queue did not empty within {} min",

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Jobs held in advance are those that will begin within this time: long enough to bridge a claim's round
 /// trip, short enough that a neighbour with free hands is not kept waiting for them.
-const AHEAD: Duration = Duration::from_millis(50);
+const AHEAD: Duration = Duration::from_millis(100);
 /// The most jobs held in advance, however short they are.
 const AHEAD_MAX: usize = 4_000;
 /// Over how long the rate of starts is measured.
