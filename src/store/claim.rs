@@ -9,9 +9,14 @@ use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
+use super::migrate::lock_key;
+use super::session::Params;
 use super::time::{JsonText, Moment};
 use super::{Error, Store};
 use crate::{Job, JobId, WorkerId};
+
+/// The first half of the advisory locks by which claims take turns: "rowt".
+const TURN_CLASS: i64 = 0x726f_7774;
 
 /// Where in the order of jobs a claim begins: one lane is the jobs of one queue and one priority.
 #[derive(Debug, Clone)]
@@ -37,6 +42,8 @@ pub struct ClaimOrder<'a> {
     pub lanes: &'a [Lane],
     /// The most jobs to take.
     pub at_most: usize,
+    /// Whether to wait for the claims of others with the same queues to end first.
+    pub in_turn: bool,
 }
 
 /// A job just claimed, with the place it had.
@@ -58,21 +65,23 @@ impl Store {
         let after_due_at: Vec<Moment> = order.lanes.iter().map(|lane| lane.after.0).collect();
         let after_id: Vec<i64> = order.lanes.iter().map(|lane| lane.after.1).collect();
         let kinds: Vec<&str> = order.kinds.iter().map(|kind| &**kind).collect();
-        let rows = self
-            .query(
-                &self.statements.job_claim,
-                &[
-                    &order.worker_id,
-                    &order.batch,
-                    &kinds,
-                    &(order.at_most as i64),
-                    &queues,
-                    &priorities,
-                    &after_due_at,
-                    &after_id,
-                ],
-            )
-            .await?;
+        let at_most = order.at_most as i64;
+        let params: Params<'_> = &[
+            &order.worker_id,
+            &order.batch,
+            &kinds,
+            &at_most,
+            &queues,
+            &priorities,
+            &after_due_at,
+            &after_id,
+            &order.in_turn,
+        ];
+        let rows = if order.in_turn {
+            self.query_in_turn(&self.statements.job_claim, params, turn_of(self.schema(), &queues)).await?
+        } else {
+            self.query(&self.statements.job_claim, params).await?
+        };
         let (mut kinds, mut queues) = (Names::default(), Names::default());
         rows.iter().map(|row| claimed(row, &mut kinds, &mut queues)).collect()
     }
@@ -86,6 +95,14 @@ impl Store {
             }
         }
     }
+}
+
+/// Names the turn of those who claim from these queues.
+fn turn_of(schema: &str, queues: &[&str]) -> i64 {
+    let mut names: Vec<&str> = queues.to_vec();
+    names.sort_unstable();
+    names.dedup();
+    (TURN_CLASS << 32) | i64::from(lock_key(&format!("{schema} {}", names.join(" "))))
 }
 
 /// Keeps one copy of each kind or queue name in a batch.

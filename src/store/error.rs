@@ -110,6 +110,11 @@ impl Error {
         }
     }
 
+    /// Whether a turn was waited for in vain: nothing was done.
+    pub fn is_turn_taken(&self) -> bool {
+        self.sqlstate() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
     /// The constraint that refused a row.
     pub fn constraint(&self) -> Option<&str> {
         match self {

@@ -7,11 +7,15 @@ use std::future::Future;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, PoolError};
+use futures_util::future::join3;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::sql::Statement;
 use super::{Error, Store, Via};
+
+/// How long to wait for a turn. Many times what one takes; whoever holds it longer was stopped in the middle of it.
+const TURN_WAIT: Duration = Duration::from_millis(500);
 
 /// Parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -41,6 +45,42 @@ impl Store {
             }
             Via::Private(client) => self.send_execute(&**client, statement, params).await,
         }
+    }
+
+    /// As [`Store::query`], one at a time with all others that name the same turn.
+    ///
+    /// The lock is taken by a statement of its own, so that the one that follows sees all that was done in the
+    /// turn before. All three are sent at once. Who holds a turn too long is passed over by those who wait:
+    /// they get an error that is transient, and [`Error::is_turn_taken`].
+    pub(super) async fn query_in_turn(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+        turn: i64,
+    ) -> Result<Vec<Row>, Error> {
+        let mut lent = self.lend().await?;
+        let begin = format!(
+            "begin; set local lock_timeout = {}; select pg_advisory_xact_lock({turn})",
+            TURN_WAIT.as_millis()
+        );
+        let failed = |source| Error::Statement { statement: "claim_turn", source };
+        let all = async {
+            let (begun, rows, ended) = join3(
+                lent.client().batch_execute(&begin),
+                lent.client().send(statement, params, self.shared.prepare),
+                lent.client().batch_execute("commit"),
+            )
+            .await;
+            begun.map_err(failed)?;
+            let rows = rows.map_err(|source| Error::Statement { statement: statement.name, source })?;
+            ended.map_err(failed).map(|()| rows)
+        };
+        let limit = self.shared.answer_limit;
+        let answer = tokio::time::timeout(limit, all)
+            .await
+            .unwrap_or(Err(Error::NoAnswer { statement: statement.name, seconds: limit.as_secs() }));
+        lent.settled = settled(&answer);
+        answer
     }
 
     /// As [`Store::query`], for statements that answer exactly one row.

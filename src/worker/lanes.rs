@@ -14,7 +14,7 @@ use crate::store::{Claimed, Lane, Moment};
 /// The least and the longest time between two sweeps while jobs flow. A job before the cursor waits for at
 /// most the longer one; when nothing is found behind the cursors, a sweep follows at once.
 const SWEEP_MIN: Duration = Duration::from_millis(25);
-const SWEEP_MAX: Duration = Duration::from_secs(1);
+const SWEEP_MAX: Duration = Duration::from_secs(2);
 /// Sweeps take at most this part of the time: one in so many.
 const SWEEP_SHARE: u32 = 20;
 
@@ -54,7 +54,9 @@ impl Lanes {
     /// Notes what a claim brought.
     ///
     /// A cursor moves behind the jobs taken, and never back: what a sweep found before it changes nothing.
-    pub(super) fn claimed(&mut self, jobs: &[Claimed], asked: usize, sweep: bool, took: Duration) {
+    ///
+    /// `crew` workers sweep: together they take no more of the time than one alone.
+    pub(super) fn claimed(&mut self, jobs: &[Claimed], asked: usize, sweep: bool, took: Duration, crew: u32) {
         let is_of = |lane: &Lane, job: &Job| lane.priority == job.priority && lane.queue == job.queue;
         let mut at = 0;
         for one in jobs {
@@ -66,7 +68,7 @@ impl Lanes {
             self.all[at].after = self.all[at].after.max(one.place);
         }
         if sweep && jobs.len() == asked {
-            self.next_sweep = Instant::now() + (took * SWEEP_SHARE).clamp(SWEEP_MIN, SWEEP_MAX);
+            self.next_sweep = Instant::now() + (took * SWEEP_SHARE * crew).clamp(SWEEP_MIN, SWEEP_MAX);
         } else if jobs.len() < asked {
             // There is nothing more behind the cursors, or anywhere: the next look is at everything.
             self.sweep_next();
@@ -97,8 +99,8 @@ mod tests {
     #[test]
     fn a_cursor_moves_behind_what_was_taken_and_never_back() {
         let mut lanes = Lanes::new(&["a".to_owned(), "b".to_owned()]);
-        lanes.claimed(&[claimed("a", 5, (10, 1)), claimed("a", 5, (9, 7))], 2, true, Duration::ZERO);
-        lanes.claimed(&[claimed("a", 5, (3, 3))], 1, true, Duration::ZERO);
+        lanes.claimed(&[claimed("a", 5, (10, 1)), claimed("a", 5, (9, 7))], 2, true, Duration::ZERO, 1);
+        lanes.claimed(&[claimed("a", 5, (3, 3))], 1, true, Duration::ZERO, 1);
         assert_eq!(after(&lanes, "a", 5), (Moment(10), 1));
         assert_eq!(after(&lanes, "a", 4), START);
         assert_eq!(after(&lanes, "b", 5), START);
@@ -108,11 +110,11 @@ mod tests {
     fn a_claim_that_comes_back_short_is_followed_by_a_sweep() {
         let mut lanes = Lanes::new(&["a".to_owned()]);
         assert!(lanes.next().1, "the first look is at everything");
-        lanes.claimed(&[claimed("a", 5, (10, 1))], 1, true, Duration::from_secs(9));
+        lanes.claimed(&[claimed("a", 5, (10, 1))], 1, true, Duration::from_secs(9), 1);
         let (some, sweep) = lanes.next();
         assert!(!sweep);
         assert!(some.iter().any(|lane| lane.after == (Moment(10), 1)));
-        lanes.claimed(&[], 1, false, Duration::ZERO);
+        lanes.claimed(&[], 1, false, Duration::ZERO, 1);
         assert!(lanes.next().1);
     }
 

@@ -306,6 +306,7 @@ impl Life {
             Ok(Err(error)) => return self.beat_failed(Some(&error)),
             Err(_) => return self.beat_failed(None),
         };
+        self.shared.crew.store(observed.len().max(1) as u32, Ordering::Relaxed);
         for lost in self.watcher.look(Instant::now(), self.shared.worker_id(), &observed) {
             self.rescue(lost).await;
         }

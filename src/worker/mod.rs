@@ -16,7 +16,7 @@ mod verdict;
 mod watcher;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -84,6 +84,8 @@ struct Shared {
     /// A slot became free, or something else changed that the dispatcher should look at.
     changed: Notify,
     running: AtomicU64,
+    /// Workers that were seen at the last look, this one included.
+    crew: AtomicU32,
     stale: AtomicU64,
     /// Endings that the database refuses, held until it takes them.
     refused: AtomicU64,
@@ -122,6 +124,7 @@ pub async fn run(
         tally: Tally::default(),
         changed: Notify::new(),
         running: AtomicU64::new(0),
+        crew: AtomicU32::new(1),
         stale: AtomicU64::new(0),
         refused: AtomicU64::new(0),
         database_down: AtomicBool::new(false),

@@ -1,6 +1,7 @@
 //! Sends claims and takes their jobs in.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -15,6 +16,9 @@ use crate::{CRASHES_MAX, WorkerId};
 
 /// Pause after a claim that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(250);
+
+/// After a turn that did not come, claims are made out of turn for so long.
+const NO_TURNS: Duration = Duration::from_secs(5);
 
 /// What a claim brought.
 pub(super) struct Answer {
@@ -44,11 +48,13 @@ impl Dispatch {
         let kinds = self.orders[0].names.clone();
         let (lanes, sweep) = self.lanes.next();
         let worker_id = shared.worker_id();
+        let in_turn = self.takes_turns();
         self.claiming.push(tokio::spawn(async move {
             // The bell first, then the look: an insert in between rings.
             let armed = if arm { shared.claims.arm().await } else { Ok(()) };
             let began = Instant::now();
-            let order = ClaimOrder { worker_id, batch, kinds: &kinds, lanes: &lanes, at_most: asked };
+            let order =
+                ClaimOrder { worker_id, batch, kinds: &kinds, lanes: &lanes, at_most: asked, in_turn };
             let outcome = match armed {
                 Ok(()) => shared.claims.claim(&order).await,
                 Err(error) => Err(error),
@@ -62,7 +68,8 @@ impl Dispatch {
         match outcome {
             Ok(claimed) => {
                 self.shared.database_works();
-                self.lanes.claimed(&claimed, asked, sweep, took);
+                self.backlog = claimed.len() == asked;
+                self.lanes.claimed(&claimed, asked, sweep, took, self.crew());
                 // The next claim is on its way while these jobs are taken in and started.
                 if claimed.len() == asked {
                     self.claim_if_wanted();
@@ -74,6 +81,10 @@ impl Dispatch {
                 if worker_id != self.shared.worker_id() {
                     self.give_back_waiting();
                 }
+            }
+            Err(error) if error.is_turn_taken() => {
+                self.coming -= asked;
+                self.no_turns_until = Instant::now() + NO_TURNS;
             }
             Err(error) => {
                 self.coming -= asked;
@@ -87,6 +98,17 @@ impl Dispatch {
                 tokio::spawn(forget(self.shared.clone(), worker_id, batch));
             }
         }
+    }
+
+    /// Whether the next claim waits for its turn. While there is more to do than the crew can take, claims that
+    /// run beside each other only get in each other's way: each walks over what the others have just taken.
+    fn takes_turns(&self) -> bool {
+        self.backlog && self.crew() > 1 && Instant::now() >= self.no_turns_until
+    }
+
+    /// Workers there are, this one included.
+    fn crew(&self) -> u32 {
+        self.shared.crew.load(Ordering::Relaxed)
     }
 
     fn take_in(&mut self, batch: i64, asked: usize, mut claimed: Vec<Claimed>) {

@@ -74,6 +74,9 @@ struct Dispatch {
     draining: bool,
     claiming: FuturesUnordered<JoinHandle<Answer>>,
     next_look: Instant,
+    /// The last claim came back full: there is more.
+    backlog: bool,
+    no_turns_until: Instant,
     arm_next: bool,
     next_batch: i64,
     pace: Pace,
@@ -115,6 +118,8 @@ impl Dispatch {
             draining: false,
             claiming: FuturesUnordered::new(),
             next_look: Instant::now(),
+            backlog: false,
+            no_turns_until: Instant::now(),
             arm_next: false,
             next_batch: 1,
             pace: Pace::new(),
