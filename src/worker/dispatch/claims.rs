@@ -26,6 +26,7 @@ pub(super) struct Answer {
     batch: i64,
     asked: usize,
     sweep: bool,
+    in_turn: bool,
     took: Duration,
     outcome: Result<Vec<Claimed>, Error>,
 }
@@ -59,15 +60,24 @@ impl Dispatch {
                 Ok(()) => shared.claims.claim(&order).await,
                 Err(error) => Err(error),
             };
-            Answer { worker_id, batch, asked, sweep, took: began.elapsed(), outcome }
+            Answer { worker_id, batch, asked, sweep, in_turn, took: began.elapsed(), outcome }
         }));
     }
 
     pub(super) fn claimed(&mut self, answer: Answer) {
-        let Answer { worker_id, batch, asked, sweep, took, outcome } = answer;
+        let Answer { worker_id, batch, asked, sweep, in_turn, took, outcome } = answer;
         match outcome {
             Ok(claimed) => {
                 self.shared.database_works();
+                // What `rowcrew bench steady` reads; one look at a flag while nobody does.
+                tracing::debug!(
+                    claim.jobs = claimed.len(),
+                    claim.asked = asked,
+                    claim.sweep = sweep,
+                    claim.in_turn = in_turn,
+                    duration_ms = took.as_secs_f64() * 1e3,
+                    "claimed"
+                );
                 self.backlog = claimed.len() == asked;
                 self.lanes.claimed(&claimed, asked, sweep, took, self.crew());
                 // The next claim is on its way while these jobs are taken in and started.
