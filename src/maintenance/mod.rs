@@ -9,6 +9,7 @@ use crate::store::{Error, Kept, Store};
 enum Duty {
     Expire,
     Reclaim,
+    PruneFrontiers,
     Partitions,
     PruneDead,
     TidyStats,
@@ -16,9 +17,10 @@ enum Duty {
 }
 
 /// Each duty with its interval; a new one is a line here and an arm below.
-const DUTIES: [(Duty, Duration); 6] = [
+const DUTIES: [(Duty, Duration); 7] = [
     (Duty::Expire, Duration::from_secs(5)),
     (Duty::Reclaim, Duration::from_secs(10)),
+    (Duty::PruneFrontiers, Duration::from_mins(1)),
     (Duty::SampleDepths, Duration::from_mins(1)),
     (Duty::TidyStats, Duration::from_mins(10)),
     (Duty::Partitions, Duration::from_hours(1)),
@@ -78,6 +80,7 @@ async fn once(duty: Duty, store: &Store, kept: Kept) -> Result<(), Error> {
             }
             Ok(())
         }
+        Duty::PruneFrontiers => store.prune_frontiers().await,
         Duty::PruneDead => store.prune_dead(kept).await.map(drop),
         Duty::TidyStats => store.tidy_stats(kept).await,
         Duty::SampleDepths => store.sample_depths().await,

@@ -48,6 +48,11 @@ impl Store {
         self.query(&self.statements.stats_prune, &[&kept.stats_days]).await.map(drop)
     }
 
+    /// Removes what is behind the newest frontiers.
+    pub async fn prune_frontiers(&self) -> Result<(), Error> {
+        self.execute(&self.statements.frontiers_prune, &[]).await.map(drop)
+    }
+
     /// Counts the unfinished jobs of each queue for the minute that begins.
     pub async fn sample_depths(&self) -> Result<(), Error> {
         self.query(&self.statements.depth_sample, &[]).await.map(drop)

@@ -15,7 +15,7 @@ use super::sql::Statement;
 use super::{Error, Store, Via};
 
 /// How long to wait for a turn. Many times what one takes; whoever holds it longer was stopped in the middle of it.
-const TURN_WAIT: Duration = Duration::from_millis(500);
+const TURN_WAIT: Duration = Duration::from_secs(3);
 
 /// Parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -59,19 +59,19 @@ impl Store {
         turn: i64,
     ) -> Result<Vec<Row>, Error> {
         let mut lent = self.lend().await?;
-        let begin = format!(
+        let take = format!(
             "begin; set local lock_timeout = {}; select pg_advisory_xact_lock({turn})",
             TURN_WAIT.as_millis()
         );
         let failed = |source| Error::Statement { statement: "claim_turn", source };
         let all = async {
-            let (begun, rows, ended) = join3(
-                lent.client().batch_execute(&begin),
+            let (taken, rows, ended) = join3(
+                lent.client().batch_execute(&take),
                 lent.client().send(statement, params, self.shared.prepare),
                 lent.client().batch_execute("commit"),
             )
             .await;
-            begun.map_err(failed)?;
+            taken.map_err(failed)?;
             let rows = rows.map_err(|source| Error::Statement { statement: statement.name, source })?;
             ended.map_err(failed).map(|()| rows)
         };

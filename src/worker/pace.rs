@@ -2,13 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-/// Jobs held in advance are those that will begin within this time: long enough to bridge a claim's round
-/// trip, short enough that a neighbour with free hands is not kept waiting for them.
+/// Jobs held in advance are those that will begin within this time, or within that of so many claims where these
+/// take long: enough to bridge a claim, and not so many that a neighbour with free hands is kept waiting.
 const AHEAD: Duration = Duration::from_millis(100);
+const AHEAD_CLAIMS: u32 = 2;
+/// However long claims take.
+const AHEAD_TIME_MAX: Duration = Duration::from_millis(500);
 /// The most jobs held in advance, however short they are.
 const AHEAD_MAX: usize = 4_000;
 /// Over how long the rate of starts is measured.
 const WINDOW: Duration = Duration::from_millis(50);
+/// After a turn that did not come, claims are made out of turn for so long.
+const NO_TURNS: Duration = Duration::from_secs(5);
 /// The first pause after a look that found nothing; each further one doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
@@ -17,15 +22,21 @@ pub(super) struct Pace {
     window_began: Instant,
     starts: u64,
     per_second: f64,
+    /// How long a claim takes now, the wait for its turn included.
+    claim_takes: Duration,
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { window_began: Instant::now(), starts: 0, per_second: 0.0 }
+        Self { window_began: Instant::now(), starts: 0, per_second: 0.0, claim_takes: Duration::ZERO }
     }
 
     pub(super) fn started(&mut self) {
         self.starts += 1;
+    }
+
+    pub(super) fn claimed(&mut self, took: Duration) {
+        self.claim_takes = (self.claim_takes + took) / 2;
     }
 
     /// How many jobs beyond the free slots are worth holding now.
@@ -38,7 +49,35 @@ impl Pace {
             self.starts = 0;
             self.window_began = Instant::now();
         }
-        ((self.per_second * AHEAD.as_secs_f64()) as usize).min(AHEAD_MAX)
+        let time = (self.claim_takes * AHEAD_CLAIMS).clamp(AHEAD, AHEAD_TIME_MAX);
+        ((self.per_second * time.as_secs_f64()) as usize).min(AHEAD_MAX)
+    }
+}
+
+/// Whether claims take turns with those of other workers.
+///
+/// While there is more to do than the crew can take, claims that run beside each other only get in each other's
+/// way: each walks over what the others have just taken, and while it does, they take more.
+#[derive(Default)]
+pub(super) struct Turns {
+    /// The last claim came back full: there is more.
+    backlog: bool,
+    none_until: Option<Instant>,
+}
+
+impl Turns {
+    /// Whether the next claim waits for its turn.
+    pub(super) fn taken(&self, crew: u32) -> bool {
+        self.backlog && crew > 1 && self.none_until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    pub(super) fn claimed(&mut self, full: bool) {
+        self.backlog = full;
+    }
+
+    /// Somebody was stopped in the middle of a turn.
+    pub(super) fn waited_in_vain(&mut self) {
+        self.none_until = Some(Instant::now() + NO_TURNS);
     }
 }
 
@@ -93,6 +132,32 @@ impl Idle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claims_take_turns_while_there_is_a_backlog_and_others_to_share_it_with() {
+        let mut turns = Turns::default();
+        assert!(!turns.taken(32));
+        turns.claimed(true);
+        assert!(turns.taken(2));
+        assert!(!turns.taken(1));
+        turns.waited_in_vain();
+        assert!(!turns.taken(2), "who holds a turn for ever stops nobody");
+        turns.claimed(false);
+        assert!(!turns.taken(32));
+    }
+
+    #[test]
+    fn more_is_held_in_advance_where_claims_take_long() {
+        let held = |took| {
+            let mut pace = Pace::new();
+            pace.per_second = 1_000.0;
+            (0..20).for_each(|_| pace.claimed(took));
+            pace.ahead()
+        };
+        assert_eq!(held(Duration::from_millis(1)), 100);
+        assert!((395..=400).contains(&held(Duration::from_millis(200))));
+        assert_eq!(held(Duration::from_secs(9)), 500);
+    }
 
     #[test]
     fn an_idle_worker_sets_the_bell_looks_once_more_and_then_pauses_longer_and_longer() {

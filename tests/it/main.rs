@@ -28,3 +28,4 @@ mod sql_headers;
 mod sql_plans;
 mod stop;
 mod support;
+mod turns;

@@ -115,6 +115,7 @@ fn arguments(name: &str) -> Vec<String> {
                 priorities,
                 after_due_at,
                 after_id,
+                "true".into(),
             ]
         }
         "job_finish" => {

@@ -17,9 +17,6 @@ use crate::{CRASHES_MAX, WorkerId};
 /// Pause after a claim that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(250);
 
-/// After a turn that did not come, claims are made out of turn for so long.
-const NO_TURNS: Duration = Duration::from_secs(5);
-
 /// What a claim brought.
 pub(super) struct Answer {
     worker_id: WorkerId,
@@ -49,7 +46,7 @@ impl Dispatch {
         let kinds = self.orders[0].names.clone();
         let (lanes, sweep) = self.lanes.next();
         let worker_id = shared.worker_id();
-        let in_turn = self.takes_turns();
+        let in_turn = self.turns.taken(self.crew());
         self.claiming.push(tokio::spawn(async move {
             // The bell first, then the look: an insert in between rings.
             let armed = if arm { shared.claims.arm().await } else { Ok(()) };
@@ -78,7 +75,8 @@ impl Dispatch {
                     duration_ms = took.as_secs_f64() * 1e3,
                     "claimed"
                 );
-                self.backlog = claimed.len() == asked;
+                self.pace.claimed(took);
+                self.turns.claimed(claimed.len() == asked);
                 self.lanes.claimed(&claimed, asked, sweep, took, self.crew());
                 // The next claim is on its way while these jobs are taken in and started.
                 if claimed.len() == asked {
@@ -94,7 +92,7 @@ impl Dispatch {
             }
             Err(error) if error.is_turn_taken() => {
                 self.coming -= asked;
-                self.no_turns_until = Instant::now() + NO_TURNS;
+                self.turns.waited_in_vain();
             }
             Err(error) => {
                 self.coming -= asked;
@@ -108,12 +106,6 @@ impl Dispatch {
                 tokio::spawn(forget(self.shared.clone(), worker_id, batch));
             }
         }
-    }
-
-    /// Whether the next claim waits for its turn. While there is more to do than the crew can take, claims that
-    /// run beside each other only get in each other's way: each walks over what the others have just taken.
-    fn takes_turns(&self) -> bool {
-        self.backlog && self.crew() > 1 && Instant::now() >= self.no_turns_until
     }
 
     /// Workers there are, this one included.

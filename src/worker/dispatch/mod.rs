@@ -20,7 +20,7 @@ use super::finisher::Ended;
 use super::held::Ticket;
 use super::lanes::Lanes;
 use super::liveness::Signal;
-use super::pace::{Idle, Pace};
+use super::pace::{Idle, Pace, Turns};
 use super::{Shared, Stopping, attempt};
 use claims::{Answer, next_answer};
 
@@ -74,9 +74,7 @@ struct Dispatch {
     draining: bool,
     claiming: FuturesUnordered<JoinHandle<Answer>>,
     next_look: Instant,
-    /// The last claim came back full: there is more.
-    backlog: bool,
-    no_turns_until: Instant,
+    turns: Turns,
     arm_next: bool,
     next_batch: i64,
     pace: Pace,
@@ -118,8 +116,7 @@ impl Dispatch {
             draining: false,
             claiming: FuturesUnordered::new(),
             next_look: Instant::now(),
-            backlog: false,
-            no_turns_until: Instant::now(),
+            turns: Turns::default(),
             arm_next: false,
             next_batch: 1,
             pace: Pace::new(),
