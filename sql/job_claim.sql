@@ -4,8 +4,7 @@
 -- and records the batch in claims.
 --
 -- Params:  $1 worker_id int8, $2 batch int8, $3 kinds text[], $4 at_most int8,
---          $5 queues text[], $6 priorities int2[], $7 after_due_at timestamptz[], $8 after_id int8[],
---          $9 in_turn bool (the crew shares its cursors: begin behind what others took, and say how far this went)
+--          $5 queues text[], $6 priorities int2[], $7 after_due_at timestamptz[], $8 after_id int8[]
 -- Returns: id int8, claim_id int8, kind text, queue text, priority int2, payload jsonb, attempts int4,
 --          created_at timestamptz, due_at timestamptz, claimed_at timestamptz, expires_at timestamptz,
 --          keep bool (whether it is kept when it is finished),
@@ -28,24 +27,13 @@ with claimed as (
             select picked.ctid
             from unnest($5::text[], $6::smallint[], $7::timestamptz[], $8::bigint[])
                 as lane (queue, priority, after_due_at, after_id)
-            left join lateral (
-                select f.due_at, f.id
-                from rowcrew.frontiers f
-                -- A lane without a cursor is swept from its start.
-                where $9 and lane.after_due_at > '-infinity'
-                    and f.shard = 0 and f.queue = lane.queue and f.priority = lane.priority
-                    and (f.due_at, f.id) > (lane.after_due_at, lane.after_id)
-                order by f.due_at desc, f.id desc
-                limit 1
-            ) as front on true
             cross join lateral (
                 select due.ctid
                 from rowcrew.jobs due
                 where due.shard = 0
                     and due.queue = lane.queue
                     and due.priority = lane.priority
-                    and (due.due_at, due.id)
-                        > (coalesce(front.due_at, lane.after_due_at), coalesce(front.id, lane.after_id))
+                    and (due.due_at, due.id) > (lane.after_due_at, lane.after_id)
                     and due.due_at <= now()
                     and due.state = 'available'
                     and due.kind = any ($3::text[])
@@ -76,15 +64,6 @@ recorded as (
     select $1, $2, min(c.claim_id), array_agg(c.id)
     from claimed c
     having count(*) > 0
-),
-shared as (
-    -- Of the lane that was reached last, in which there is more.
-    insert into rowcrew.frontiers (queue, priority, due_at, id)
-    select c.queue, c.priority, c.due_at, c.id
-    from claimed c
-    where $9
-    order by c.priority desc, c.due_at desc, c.id desc
-    limit 1
 )
 select
     c.id, c.claim_id, c.kind, c.queue, c.priority, c.payload, c.attempts,

@@ -75,10 +75,10 @@ impl Store {
             &priorities,
             &after_due_at,
             &after_id,
-            &order.in_turn,
         ];
         let rows = if order.in_turn {
-            self.query_in_turn(&self.statements.job_claim, params, turn_of(self.schema(), &queues)).await?
+            self.query_in_turn(&self.statements.job_claim_in_turn, params, turn_of(self.schema(), &queues))
+                .await?
         } else {
             self.query(&self.statements.job_claim, params).await?
         };

@@ -224,7 +224,7 @@ async fn claims_are_heap_only_updates() {
     let types = Head::of(&statements.job_claim.text).params;
     let types: Vec<&str> = types.iter().map(|param| param.type_name.as_str()).collect();
     let prepare = format!("prepare claim ({}) as {}", types.join(", "), statements.job_claim.text);
-    let claim = "execute claim (7, 1, '{k}', 400, '{default}', '{5}', '{-infinity}', '{0}', false)";
+    let claim = "execute claim (7, 1, '{k}', 400, '{default}', '{5}', '{-infinity}', '{0}')";
     // All rows that one claim updates, and those of them that touched no index.
     let updated = || async {
         let client = db.connect().await;

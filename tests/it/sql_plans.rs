@@ -12,7 +12,8 @@ use crate::support::{Crew, Db};
 
 const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// Those that run for every batch of jobs: no bitmap scans here, which read all matches before the first.
-const HOT: [&str; 5] = ["job_claim", "job_finish", "job_discard", "job_requeue", "job_bury"];
+const HOT: [&str; 6] =
+    ["job_claim", "job_claim_in_turn", "job_finish", "job_discard", "job_requeue", "job_bury"];
 /// These look at 20,000 or 100,000 rows anyway, which is all there are here: any way to read them is right.
 const WIDE: [&str; 2] = ["jobs_list", "stats_read"];
 /// For people, once in a while: with the statistics of empty tables these may read all dead letters.
@@ -74,6 +75,8 @@ async fn seeded(statistics: Statistics) -> Db {
          from generate_series(1, 24000) n;
          insert into rowcrew.queue_depths (sampled_at, queue, depth)
          select now() - n / 3 * interval '1 minute', (array['default', 'mail', 'bulk'])[1 + n % 3], n from generate_series(1, 24000) n;
+         insert into rowcrew.frontiers (queue, priority, due_at, id)
+         select (array['default', 'mail', 'bulk'])[1 + n % 3], n % 10, now() + n * interval '1 ms', n from generate_series(1, 24000) n;
          insert into rowcrew.events (at, action, target)
          select now() - n * interval '1 minute', 'retry', 'job ' || n from generate_series(1, 24000) n;
          insert into rowcrew.queues (name, paused_until) values ('mail', null), ('slow', 'infinity')"
@@ -99,7 +102,7 @@ fn arguments(name: &str) -> Vec<String> {
     let batches = "'{2,3}'".to_owned();
     let worker = WORKER.to_string();
     match name {
-        "job_claim" => {
+        "job_claim" | "job_claim_in_turn" => {
             let lanes = || ["default", "mail", "bulk"].into_iter().flat_map(|q| (0..=9).map(move |p| (q, p)));
             let kinds = "array['kind.1', 'kind.2', 'kind.3', 'kind.4']".to_owned();
             let queues = list(&mut lanes().map(|(queue, _)| format!("'{queue}'")));
@@ -115,7 +118,6 @@ fn arguments(name: &str) -> Vec<String> {
                 priorities,
                 after_due_at,
                 after_id,
-                "true".into(),
             ]
         }
         "job_finish" => {

@@ -11,11 +11,12 @@ const TURN_CLASS: i64 = 0x726f_7774;
 
 /// Claims up to four jobs of the default lane behind a cursor; answers their ids in order.
 async fn claim(db: &Db, worker: i32, after_due_at: &str, in_turn: bool) -> Vec<i64> {
-    let statement = &Statements::new("rowcrew").job_claim;
+    let all = Statements::new("rowcrew");
+    let statement = if in_turn { &all.job_claim_in_turn } else { &all.job_claim };
     let types: Vec<String> = Head::of(&statement.text).params.into_iter().map(|p| p.type_name).collect();
     db.exec(&format!("deallocate all; prepare claim ({}) as {}", types.join(", "), statement.text)).await;
     let run = format!(
-        "execute claim ({worker}, {worker}, '{{job}}', 4, '{{default}}', '{{5}}', '{{{after_due_at}}}', '{{0}}', {in_turn})"
+        "execute claim ({worker}, {worker}, '{{job}}', 4, '{{default}}', '{{5}}', '{{{after_due_at}}}', '{{0}}')"
     );
     let mut ids: Vec<i64> = db.all(&run).await;
     ids.sort_unstable();
@@ -38,6 +39,29 @@ async fn a_claim_in_turn_begins_behind_what_others_took_and_a_sweep_finds_what_c
     db.exec(&format!("update rowcrew.jobs set state = 'available' where id = {}", ids[2])).await;
     assert!(claim(&db, 4, "2000-01-01", true).await.is_empty());
     assert_eq!(claim(&db, 5, "-infinity", true).await, [ids[2]]);
+}
+
+#[test]
+fn a_claim_in_turn_is_a_claim_but_for_its_frontiers() {
+    let all = Statements::new("rowcrew");
+    let text =
+        |of: &str| of.lines().filter(|line| !line.trim().starts_with("--")).collect::<Vec<_>>().join("\n");
+    let cut = |from: String, begin: &str, end: &str| {
+        let at = from.find(begin).unwrap_or_else(|| panic!("no {begin}"));
+        let length = from[at..].find(end).expect(end);
+        format!("{}{}", &from[..at], &from[at + length..])
+    };
+    let turn =
+        cut(text(&all.job_claim_in_turn.text), "            left join lateral", "            cross join");
+    let turn = cut(turn, ",\nshared as", "\nselect\n");
+    let turn = turn.replace(
+        "(due.due_at, due.id)\n                        > (coalesce(front.due_at, lane.after_due_at), coalesce(front.id, lane.after_id))",
+        "(due.due_at, due.id) > (lane.after_due_at, lane.after_id)",
+    );
+    assert_eq!(
+        turn.replace(")\nselect\n", "\nselect\n"),
+        text(&all.job_claim.text).replace(")\nselect\n", "\nselect\n")
+    );
 }
 
 #[tokio::test]
