@@ -6,16 +6,18 @@
 -- Returns: id int8, beat int8, locked bool, provable bool
 -- Locks:   none
 -- Plan:    none
+with held as materialized (
+    -- Once for all workers: each look at the server's locks stops all who take or free one.
+    select array_agg((l.classid::bigint << 32) | l.objid::bigint) as keys
+    from pg_catalog.pg_locks l
+    where l.locktype = 'advisory'
+        and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
+        and l.objsubid = 1
+)
 select
     w.id,
     w.beat,
-    exists (
-        select from pg_catalog.pg_locks l
-        where l.locktype = 'advisory'
-            and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
-            and l.classid::bigint = (w.lock_key >> 32) & 4294967295
-            and l.objid::bigint = w.lock_key & 4294967295
-            and l.objsubid = 1
-    ) as locked,
+    coalesce(w.lock_key = any (h.keys), false) as locked,
     coalesce(w.locked_at > pg_postmaster_start_time(), false) as provable
 from rowcrew.workers w
+cross join held h

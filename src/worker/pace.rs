@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::store::Claimed;
+
 /// Jobs held in advance are those that will begin within this time, or within that of so many claims where these
 /// take long: enough to bridge a claim, and not so many that a neighbour with free hands is kept waiting.
 const AHEAD: Duration = Duration::from_millis(100);
@@ -10,6 +12,8 @@ const AHEAD_CLAIMS: u32 = 2;
 const AHEAD_TIME_MAX: Duration = Duration::from_millis(500);
 /// The most jobs held in advance, however short they are.
 const AHEAD_MAX: usize = 4_000;
+/// The most bytes of payloads held in advance, by what the last claims brought; one claim brings no more either.
+const AHEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Over how long the rate of starts is measured.
 const WINDOW: Duration = Duration::from_millis(50);
 /// After a turn that did not come, claims are made out of turn for so long.
@@ -24,19 +28,38 @@ pub(super) struct Pace {
     per_second: f64,
     /// How long a claim takes now, the wait for its turn included.
     claim_takes: Duration,
+    /// Bytes of a payload, in the mean.
+    payload_bytes: usize,
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { window_began: Instant::now(), starts: 0, per_second: 0.0, claim_takes: Duration::ZERO }
+        Self {
+            window_began: Instant::now(),
+            starts: 0,
+            per_second: 0.0,
+            claim_takes: Duration::ZERO,
+            payload_bytes: 0,
+        }
     }
 
     pub(super) fn started(&mut self) {
         self.starts += 1;
     }
 
-    pub(super) fn claimed(&mut self, took: Duration) {
+    /// Notes how long a claim took, and what it brought.
+    pub(super) fn claimed(&mut self, took: Duration, jobs: &[Claimed]) {
         self.claim_takes = (self.claim_takes + took) / 2;
+        if !jobs.is_empty() {
+            let bytes = jobs.iter().map(|one| one.job.payload.len()).sum::<usize>() / jobs.len();
+            // Fast to rise, slow to fall: a few small ones prove nothing.
+            self.payload_bytes = bytes.max((self.payload_bytes * 7 + bytes) / 8);
+        }
+    }
+
+    /// The most jobs whose payloads are worth holding, or bringing in one claim.
+    pub(super) fn fit(&self) -> usize {
+        (AHEAD_BYTES_MAX / self.payload_bytes.max(1)).max(1)
     }
 
     /// How many jobs beyond the free slots are worth holding now.
@@ -50,7 +73,7 @@ impl Pace {
             self.window_began = Instant::now();
         }
         let time = (self.claim_takes * AHEAD_CLAIMS).clamp(AHEAD, AHEAD_TIME_MAX);
-        ((self.per_second * time.as_secs_f64()) as usize).min(AHEAD_MAX)
+        ((self.per_second * time.as_secs_f64()) as usize).min(AHEAD_MAX).min(self.fit())
     }
 }
 
@@ -147,11 +170,29 @@ mod tests {
     }
 
     #[test]
+    fn large_payloads_are_held_in_small_numbers() {
+        let claimed = |bytes: usize| {
+            let mut job = crate::worker::verdict::testing::job(1, 0);
+            job.payload = "x".repeat(bytes).into();
+            [Claimed { job: job.into(), place: (crate::store::Moment(0), 1) }]
+        };
+        let mut pace = Pace::new();
+        pace.per_second = 100_000.0;
+        assert_eq!(pace.ahead(), AHEAD_MAX);
+        pace.claimed(Duration::ZERO, &claimed(1024 * 1024));
+        assert_eq!((pace.fit(), pace.ahead()), (16, 16));
+        pace.claimed(Duration::ZERO, &claimed(10));
+        assert!(pace.fit() < 20, "one small one proves nothing");
+        pace.claimed(Duration::ZERO, &claimed(64 * 1024 * 1024));
+        assert_eq!(pace.fit(), 1);
+    }
+
+    #[test]
     fn more_is_held_in_advance_where_claims_take_long() {
         let held = |took| {
             let mut pace = Pace::new();
             pace.per_second = 1_000.0;
-            (0..20).for_each(|_| pace.claimed(took));
+            (0..20).for_each(|_| pace.claimed(took, &[]));
             pace.ahead()
         };
         assert_eq!(held(Duration::from_millis(1)), 100);

@@ -75,7 +75,7 @@ impl Dispatch {
                     duration_ms = took.as_secs_f64() * 1e3,
                     "claimed"
                 );
-                self.pace.claimed(took);
+                self.pace.claimed(took, &claimed);
                 self.turns.claimed(claimed.len() == asked);
                 self.lanes.claimed(&claimed, asked, sweep, took, self.crew());
                 // The next claim is on its way while these jobs are taken in and started.

@@ -144,7 +144,7 @@ impl Dispatch {
             Some((slots, waiting)) => slots.available_permits().saturating_sub(waiting.len()),
             None => usize::MAX,
         });
-        room.min(own).min(BATCH_MAX)
+        room.min(own).min(BATCH_MAX).min(self.pace.fit())
     }
 
     fn has_room(&mut self) -> bool {
