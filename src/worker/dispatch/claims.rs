@@ -62,6 +62,14 @@ impl Dispatch {
         match outcome {
             Ok(claimed) => {
                 self.shared.database_works();
+                // What `rowcrew bench steady` reads; one look at a flag while nobody does.
+                tracing::debug!(
+                    claim.jobs = claimed.len(),
+                    claim.asked = asked,
+                    claim.sweep = sweep,
+                    duration_ms = took.as_secs_f64() * 1e3,
+                    "claimed"
+                );
                 self.lanes.claimed(&claimed, asked, sweep, took);
                 // The next claim is on its way while these jobs are taken in and started.
                 if claimed.len() == asked {
