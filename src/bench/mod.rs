@@ -147,6 +147,15 @@ pub enum Progress<'a> {
 /// Hears what a bench says.
 pub type Listener<'a> = &'a (dyn Fn(Progress<'_>) + Sync);
 
+/// Sets a database that is not the bench's own as it shall be left, however the benches ended. The jobs and the
+/// settings of the queue `default` that were in it are gone.
+pub async fn restore(settings: &Settings) -> anyhow::Result<()> {
+    match &settings.url {
+        Some(url) => rig::connect(url).await?.batch_execute(rig::RESTORE).await.map_err(Into::into),
+        None => Ok(()),
+    }
+}
+
 /// Runs one bench.
 pub async fn run(bench: Bench, settings: &Settings, listener: Listener<'_>) -> anyhow::Result<Report> {
     let rig = rig::Rig::start(settings, listener).await?;

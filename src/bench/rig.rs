@@ -17,6 +17,11 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long any single run may take.
 const PATIENCE: Duration = Duration::from_mins(20);
 
+/// Undoes what benches change in a database.
+pub(super) const RESTORE: &str = "truncate rowcrew.jobs, rowcrew.claims; drop table if exists bench_rows; \
+    alter table rowcrew.jobs enable trigger jobs_ring; \
+    update rowcrew.queues set paused_until = null, retention = null where name = 'default'";
+
 /// What a bench works with.
 pub(super) struct Rig<'a> {
     pub(super) settings: &'a Settings,

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Usage;
 use super::bench_bar::Bar;
-use crate::bench::{Bench, Figure, Goal, Report, Settings, draw, run as run_bench};
+use crate::bench::{Bench, Figure, Goal, Report, Settings, draw, restore, run as run_bench};
 use crate::config::{self, Config};
 use crate::embedded::{Environment, locate};
 
@@ -38,7 +38,7 @@ pub(super) struct Args {
     /// The part of the jobs that fails once before it succeeds.
     #[arg(long, default_value_t = 0.0)]
     error_rate: f64,
-    /// Numbers of processes that `replicas` tries; the first is what the others are compared with.
+    /// Numbers of processes that `replicas` tries; all are compared with 1, which must be among them.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 32])]
     workers: Vec<usize>,
     /// Jobs at once, for `concurrency`.
@@ -68,7 +68,8 @@ pub(super) struct Args {
     /// The major version of the private Postgres [default: what is installed].
     #[arg(long, value_name = "MAJOR")]
     postgres: Option<u32>,
-    /// Use the configured database instead of a private one; deletes all jobs in it.
+    /// Use the configured database instead of a private one; deletes all jobs in it, and leaves the queue
+    /// `default` without settings of its own.
     #[arg(long)]
     here: bool,
     /// Print the reports as JSON, one line each.
@@ -124,9 +125,10 @@ pub(super) async fn run(
     // Dropping the bench stops its workers and its server.
     let outcome = tokio::select! {
         outcome = all => outcome,
-        signal = stop_signal() => signal.and_then(|name| anyhow::bail!("stopped by {name}; the private server is gone")),
+        signal = stop_signal() => signal.and_then(|name| anyhow::bail!("stopped by {name}")),
     };
     bar.clear();
+    restore(&settings).await?;
     // What was measured before a fault is worth a drawing, too.
     if let Some(path) = &args.plot {
         let panels: Vec<_> = reports.iter().flat_map(|report| &report.panels).collect();

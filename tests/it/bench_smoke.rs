@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{Scratch, rowcrew, spawn_alone, until_gone};
+use crate::support::{Db, Scratch, rowcrew, rowcrew_on, spawn_alone, until_gone};
 
 /// So little of everything that it takes seconds.
 const SMALL: [&str; 14] = [
@@ -63,6 +63,22 @@ fn bench_measures_everything_and_draws_it() {
     for title in ["drain: jobs", "latency: from", "steady: time of a claim"] {
         assert!(svg.contains(title), "{title}");
     }
+}
+
+#[tokio::test]
+async fn a_bench_in_a_database_of_others_leaves_its_queue_open_and_its_bell_in_place() {
+    let db = Db::new().await;
+    let args = ["bench", "enqueue", "--here", "--rounds=1", "--jobs=200", "--clients=2", "--seconds=0.1"];
+    let output = rowcrew_on(&db, &args, b"");
+    assert!(output.ok, "{output:?}");
+    let left: bool = db
+        .one(
+            "select not exists (select from rowcrew.jobs) and to_regclass('bench_rows') is null
+                 and not exists (select from rowcrew.queues where paused_until is not null or retention is not null)
+                 and (select tgenabled = 'O' from pg_trigger where tgname = 'jobs_ring' and tgrelid = 'rowcrew.jobs'::regclass)",
+        )
+        .await;
+    assert!(left);
 }
 
 /// The processes that this one started, and those started by them.
