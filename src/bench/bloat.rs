@@ -9,14 +9,16 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
     let (jobs, bytes) = (rig.settings.jobs, rig.settings.payload_bytes);
     rig.keep_finished(false).await?;
     for round in 1..=rig.settings.rounds {
-        rig.say(&format!("bloat: round {round} of {}", rig.settings.rounds));
-        report.measure("no snapshot, jobs/s", drained(rig, jobs, bytes).await?);
+        rig.begin(round, "no snapshot");
+        report.ran("no snapshot", "jobs", drained(rig, jobs, bytes).await?);
         let holder = rig.connect().await?;
         holder
             .batch_execute("begin isolation level repeatable read; select count(*) from rowcrew.jobs")
             .await?;
-        report.measure("snapshot held, jobs/s", drained(rig, jobs, bytes).await?);
-        report.measure("snapshot held, second drain, jobs/s", drained(rig, jobs, bytes).await?);
+        rig.begin(round, "snapshot held");
+        report.ran("snapshot held", "jobs", drained(rig, jobs, bytes).await?);
+        rig.begin(round, "snapshot held, second drain");
+        report.ran("snapshot held, second drain", "jobs", drained(rig, jobs, bytes).await?);
         holder.batch_execute("rollback").await?;
         rig.exec("vacuum rowcrew.jobs").await?;
     }

@@ -8,14 +8,14 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 use tokio_postgres::{AsyncMessage, NoTls};
 
-use super::report::{Goal, Report};
+use super::report::{Axis, Goal, Line, Report};
 use super::rig::Rig;
 use crate::Success;
 use crate::handler::{Context, Handler, Registry, Work};
 use crate::worker::{self, Stopping};
 
-/// Inserts of one round.
-const INSERTS: usize = 300;
+/// Inserts before those that count: they warm the connections up.
+const WARM_UP: usize = 20;
 /// Pause between two inserts: the worker is idle again by then.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -34,11 +34,19 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
     rig.keep_finished(false).await?;
     rig.exec("update rowcrew.queues set paused_until = null").await?;
     for round in 1..=rig.settings.rounds {
-        rig.say(&format!("latency: round {round} of {}", rig.settings.rounds));
-        for (who, mut times) in [("bare NOTIFY", bare(rig).await?), ("worker", in_worker(rig).await?)] {
+        for who in ["bare NOTIFY", "worker"] {
+            rig.begin(round, who);
+            let mut times = if who == "worker" { in_worker(rig).await? } else { bare(rig).await? };
             times.sort_unstable();
             report.measure(&format!("{who}, p50 ms"), at(&times, 0.50));
             report.measure(&format!("{who}, p99 ms"), at(&times, 0.99));
+            let line = Line { name: who.to_owned(), points: percentiles(&times) };
+            report.line(
+                "latency: from an insert's commit to the handler's start",
+                Axis::Percentile,
+                "ms",
+                line,
+            );
         }
     }
     report.ratio("p50: worker / bare NOTIFY", "worker, p50 ms", "bare NOTIFY, p50 ms", Goal::AtMost(1.5));
@@ -48,6 +56,13 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
 
 fn at(sorted: &[Duration], part: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * part).round() as usize].as_secs_f64() * 1e3
+}
+
+/// The curve of all percentiles that so many times can tell.
+fn percentiles(sorted: &[Duration]) -> Vec<(f64, f64)> {
+    let count = sorted.len() as f64;
+    let place = |n: usize| -(1.0 - (n as f64 + 0.5) / count).log10();
+    sorted.iter().enumerate().map(|(n, time)| (place(n), time.as_secs_f64() * 1e3)).collect()
 }
 
 async fn in_worker(rig: &Rig<'_>) -> anyhow::Result<Vec<Duration>> {
@@ -65,14 +80,13 @@ async fn in_worker(rig: &Rig<'_>) -> anyhow::Result<Vec<Duration>> {
     let (stop, stopping) = watch::channel(Stopping::No);
     let working = tokio::spawn(worker::run(rig.store.clone(), registry, settings, stopping));
     let insert = rig.client.prepare("insert into rowcrew.jobs (kind) values ('probe')").await?;
-    let mut times = Vec::with_capacity(INSERTS);
-    // The first ones warm the connections up.
-    for n in 0..INSERTS + 20 {
+    let mut times = Vec::with_capacity(rig.settings.inserts);
+    for n in 0..rig.settings.inserts + WARM_UP {
         tokio::time::sleep(PAUSE).await;
         rig.client.execute(&insert, &[]).await?;
         let committed = Instant::now();
         let started = starts.recv().await.context("the worker ended")?;
-        if n >= 20 {
+        if n >= WARM_UP {
             times.push(started.saturating_duration_since(committed));
         }
     }
@@ -113,13 +127,13 @@ async fn bare(rig: &Rig<'_>) -> anyhow::Result<Vec<Duration>> {
         }
     });
     let insert = rig.client.prepare("insert into bench_rows default values").await?;
-    let mut times = Vec::with_capacity(INSERTS);
-    for n in 0..INSERTS + 20 {
+    let mut times = Vec::with_capacity(rig.settings.inserts);
+    for n in 0..rig.settings.inserts + WARM_UP {
         tokio::time::sleep(PAUSE).await;
         rig.client.execute(&insert, &[]).await?;
         let committed = Instant::now();
         let started = starts.recv().await.context("the reference ended")?;
-        if n >= 20 {
+        if n >= WARM_UP {
             times.push(started.saturating_duration_since(committed));
         }
     }

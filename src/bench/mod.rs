@@ -6,6 +6,7 @@
 
 mod backlog;
 mod bloat;
+mod chart;
 mod concurrency;
 mod drain;
 mod enqueue;
@@ -15,17 +16,22 @@ mod reference;
 mod replicas;
 mod report;
 mod rig;
+mod steady;
+mod watch;
+mod workers;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-pub use report::{Figure, Goal, Report};
+pub use chart::draw;
+pub use report::{Axis, Figure, Goal, Line, Panel, Report};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bench {
     /// No-op jobs from a full queue, against the same claims and finishes in bare SQL and a textbook worker.
     Drain,
-    /// Single-row inserts beside idle workers, against the table without its trigger.
+    /// Single-row inserts beside idle workers, against the table without its trigger; and the ways to put many in.
     Enqueue,
     /// From an insert's commit to the handler's start in an idle worker, against bare NOTIFY and SELECT.
     Latency,
@@ -39,11 +45,14 @@ pub enum Bench {
     Replicas,
     /// Through PgBouncer in transaction mode, against a direct connection.
     Pooler,
+    /// A constant trickle for minutes, while long transactions pin every dead row: the claims at the end
+    /// against those at the start.
+    Steady,
 }
 
 impl Bench {
     /// All of them, in the order of `bench all`.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Drain,
         Self::Enqueue,
         Self::Latency,
@@ -52,6 +61,7 @@ impl Bench {
         Self::Backlog,
         Self::Replicas,
         Self::Pooler,
+        Self::Steady,
     ];
 
     /// Its name on the command line.
@@ -65,7 +75,22 @@ impl Bench {
             Self::Backlog => "backlog",
             Self::Replicas => "replicas",
             Self::Pooler => "pooler",
+            Self::Steady => "steady",
         }
+    }
+
+    /// How many runs it makes.
+    pub fn runs(self, settings: &Settings) -> usize {
+        let a_round = match self {
+            Self::Drain => 5,
+            Self::Enqueue => 2 + enqueue::Way::ALL.len(),
+            Self::Latency | Self::Pooler => 2,
+            Self::Concurrency => 1,
+            Self::Bloat | Self::Backlog => 3,
+            Self::Replicas => settings.workers.len(),
+            Self::Steady => return 1,
+        };
+        a_round * settings.rounds
     }
 }
 
@@ -92,17 +117,48 @@ pub struct Settings {
     pub workers: Vec<usize>,
     /// Jobs at once, for `concurrency`.
     pub at_once: i64,
+    /// How long each handler of `concurrency` waits.
+    pub nap: Duration,
     /// How large the backlog of `backlog` is.
     pub backlog: i64,
+    /// Inserting clients of `enqueue`.
+    pub clients: usize,
+    /// How long a run takes that ends by the clock: the inserting clients, the textbook worker.
+    pub time: Duration,
+    /// Inserts that `latency` times.
+    pub inserts: usize,
+    /// How long `steady` takes.
+    pub steady_time: Duration,
+    /// Jobs a second that `steady` puts in.
+    pub steady_rate: u32,
 }
 
-/// Runs one bench; `progress` hears what is going on.
-pub async fn run(
-    bench: Bench,
-    settings: &Settings,
-    progress: &(dyn Fn(&str) + Sync),
-) -> anyhow::Result<Report> {
-    let rig = rig::Rig::start(settings, progress).await?;
+/// What a bench says while it goes on.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// Something between the runs.
+    Doing(&'a str),
+    /// The next run begins: the round (from 1) and the contender.
+    Run(usize, &'a str),
+    /// About so many jobs are left in the run.
+    Left(u64),
+}
+
+/// Hears what a bench says.
+pub type Listener<'a> = &'a (dyn Fn(Progress<'_>) + Sync);
+
+/// Sets a database that is not the bench's own as it shall be left, however the benches ended. The jobs and the
+/// settings of the queue `default` that were in it are gone.
+pub async fn restore(settings: &Settings) -> anyhow::Result<()> {
+    match &settings.url {
+        Some(url) => rig::connect(url).await?.batch_execute(rig::RESTORE).await.map_err(Into::into),
+        None => Ok(()),
+    }
+}
+
+/// Runs one bench.
+pub async fn run(bench: Bench, settings: &Settings, listener: Listener<'_>) -> anyhow::Result<Report> {
+    let rig = rig::Rig::start(settings, listener).await?;
     let report = match bench {
         Bench::Drain => drain::run(&rig).await,
         Bench::Enqueue => enqueue::run(&rig).await,
@@ -112,7 +168,14 @@ pub async fn run(
         Bench::Backlog => backlog::run(&rig).await,
         Bench::Replicas => replicas::run(&rig).await,
         Bench::Pooler => pooler::run(&rig).await,
+        Bench::Steady => steady::run(&rig).await,
     };
+    debug_assert!(
+        report.is_err() || [0, bench.runs(settings)].contains(&rig.runs_begun()),
+        "{} made {} runs",
+        bench.name(),
+        rig.runs_begun()
+    );
     rig.stop();
     report
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use super::drain::{CONCURRENCY, drained};
 use super::report::{Goal, Report};
 use super::rig::{Rig, connect};
+use super::workers::WorkerKind;
 
 pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
     let mut report = Report::new("pooler");
@@ -19,11 +20,13 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
     let (jobs, bytes) = (rig.settings.jobs, rig.settings.payload_bytes);
     rig.keep_finished(false).await?;
     for round in 1..=rig.settings.rounds {
-        rig.say(&format!("pooler: round {round} of {}", rig.settings.rounds));
-        report.measure("direct, jobs/s", drained(rig, jobs, bytes).await?);
+        rig.begin(round, "direct");
+        report.ran("direct", "jobs", drained(rig, jobs, bytes).await?);
+        rig.begin(round, "through PgBouncer");
         rig.fill(jobs, bytes).await?;
-        let _workers = rig.workers_at(1, CONCURRENCY, &pooler.url, Some(&rig.url)).await?;
-        report.measure("through PgBouncer, jobs/s", rig.drain_rate(jobs).await?);
+        let through = WorkerKind { url: Some(&pooler.url), ..WorkerKind::default() };
+        let mut workers = rig.workers_of(1, CONCURRENCY, &through).await?;
+        report.ran("through PgBouncer", "jobs", rig.drain(&mut workers, jobs).await?);
     }
     report.ratio(
         "through PgBouncer / direct",

@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
 use super::rig::Rig;
+use super::watch::Run;
 
 /// Jobs of one claim.
 const BATCH: i64 = 1_000;
@@ -29,11 +30,15 @@ const CLAIM: &str = "
         ))
         and j.state = 'available'
     returning j.id, j.payload::text, j.due_at::text";
+const TAKE: &str = "
+    select id, payload::text from rowcrew.jobs
+    where shard = 0 and queue = 'default' and priority = 5 and due_at <= now() and state = 'available'
+    order by due_at, id limit 1 for update skip locked";
 const FINISH: &str = "delete from rowcrew.jobs where shard = 0 and id = any ($1) and claim_id = 1";
 
 /// Claims and finishes in bare SQL: batches of 1,000, a cursor, two connections, durable commits, no handler
-/// and no record. Answers jobs a second.
-pub(super) async fn bare_sql(rig: &Rig<'_>, jobs: i64) -> anyhow::Result<f64> {
+/// and no record.
+pub(super) async fn bare_sql(rig: &Rig<'_>, jobs: i64) -> anyhow::Result<Run> {
     let cursor = Arc::new(Mutex::new(("-infinity".to_owned(), 0_i64)));
     let done = Arc::new(AtomicI64::new(0));
     let mut clients = Vec::new();
@@ -42,14 +47,17 @@ pub(super) async fn bare_sql(rig: &Rig<'_>, jobs: i64) -> anyhow::Result<f64> {
         client.batch_execute("set enable_bitmapscan = off; set jit = off").await?;
         clients.push(client);
     }
-    let began = Instant::now();
-    let loops = clients
-        .into_iter()
-        .map(|client| tokio::spawn(claim_and_finish(client, cursor.clone(), done.clone(), jobs)));
-    for one in loops.collect::<Vec<_>>() {
-        one.await??;
-    }
-    Ok(jobs as f64 / began.elapsed().as_secs_f64())
+    rig.watched(async {
+        let began = Instant::now();
+        let loops = clients
+            .into_iter()
+            .map(|client| tokio::spawn(claim_and_finish(client, cursor.clone(), done.clone(), jobs)));
+        for one in loops.collect::<Vec<_>>() {
+            one.await??;
+        }
+        Ok(jobs as f64 / began.elapsed().as_secs_f64())
+    })
+    .await
 }
 
 async fn claim_and_finish(
@@ -82,32 +90,40 @@ async fn claim_and_finish(
     Ok(())
 }
 
-/// The worker of the textbooks: one row, one transaction, on four connections, for a few seconds.
-pub(super) async fn textbook(rig: &Rig<'_>, time: Duration) -> anyhow::Result<f64> {
-    const TAKE: &str = "select id, payload::text from rowcrew.jobs where shard = 0 and queue = 'default' \
-        and priority = 5 and due_at <= now() and state = 'available' order by due_at, id limit 1 for update skip locked";
-    let mut loops = Vec::new();
+/// The worker of the textbooks: one row, one transaction, on four connections, for so long or until there is
+/// nothing left.
+pub(super) async fn textbook(rig: &Rig<'_>, time: Duration) -> anyhow::Result<Run> {
+    let mut clients = Vec::new();
     for _ in 0..4 {
-        let client = rig.connect().await?;
-        loops.push(tokio::spawn(async move {
-            let take = client.prepare(TAKE).await?;
-            let remove = client.prepare("delete from rowcrew.jobs where shard = 0 and id = $1").await?;
-            let began = Instant::now();
-            let mut done = 0_u64;
-            while began.elapsed() < time {
-                client.batch_execute("begin").await?;
-                if let Some(row) = client.query_opt(&take, &[]).await? {
-                    client.execute(&remove, &[&row.get::<_, i64>(0)]).await?;
-                    done += 1;
-                }
-                client.batch_execute("commit").await?;
-            }
-            anyhow::Ok(done as f64 / began.elapsed().as_secs_f64())
-        }));
+        clients.push(rig.connect().await?);
     }
-    let mut rate = 0.0;
-    for one in loops {
-        rate += one.await??;
+    rig.watched(async {
+        let loops = clients.into_iter().map(|client| tokio::spawn(one_by_one(client, time)));
+        let mut rate = 0.0;
+        for one in loops.collect::<Vec<_>>() {
+            rate += one.await??;
+        }
+        Ok(rate)
+    })
+    .await
+}
+
+async fn one_by_one(client: Client, time: Duration) -> anyhow::Result<f64> {
+    let take = client.prepare(TAKE).await?;
+    let remove = client.prepare("delete from rowcrew.jobs where shard = 0 and id = $1").await?;
+    let began = Instant::now();
+    let mut done = 0_u64;
+    while began.elapsed() < time {
+        client.batch_execute("begin").await?;
+        let row = client.query_opt(&take, &[]).await?;
+        if let Some(row) = &row {
+            client.execute(&remove, &[&row.get::<_, i64>(0)]).await?;
+            done += 1;
+        }
+        client.batch_execute("commit").await?;
+        if row.is_none() {
+            break;
+        }
     }
-    Ok(rate)
+    Ok(done as f64 / began.elapsed().as_secs_f64())
 }

@@ -13,19 +13,24 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
     rig.keep_finished(false).await?;
     for round in 1..=rig.settings.rounds {
         for &count in &rig.settings.workers {
-            rig.say(&format!("replicas: round {round} of {}, {count} processes", rig.settings.rounds));
+            rig.begin(round, &name(count));
             rig.fill(jobs, bytes).await?;
-            let _workers = rig.workers(count, CONCURRENCY).await?;
-            report.measure(&name(count), rig.drain_rate(jobs).await?);
+            // All of them are in the crew, and idle, before the clock starts.
+            let mut workers = rig.workers(count, CONCURRENCY).await?;
+            report.ran(&name(count), "jobs", rig.drain(&mut workers, jobs).await?);
         }
     }
     for &count in rig.settings.workers.iter().filter(|count| **count > 1) {
         let goal = Goal::AtLeast(if count >= MANY { 0.7 } else { 0.9 });
-        report.ratio(&format!("{count} processes / 1"), &name(count), &name(1), goal);
+        report.ratio(&format!("{count} processes / 1"), &rate(count), &rate(1), goal);
     }
     Ok(report)
 }
 
 fn name(count: usize) -> String {
-    format!("{count} processes, jobs/s")
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
+}
+
+fn rate(count: usize) -> String {
+    format!("{}, jobs/s", name(count))
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::watch::Run;
+
 /// What a figure shall be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Goal {
@@ -22,6 +24,37 @@ pub struct Figure {
     pub goal: Option<Goal>,
 }
 
+/// What a curve's x axis has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Axis {
+    /// Seconds since the run began.
+    Seconds,
+    /// Parts of a whole, drawn so that each further nine takes the same room: x = -log10(1 - part).
+    Percentile,
+}
+
+/// One curve.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Whose.
+    pub name: String,
+    /// Its points, by rising x.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Curves that are drawn together.
+#[derive(Debug, Clone)]
+pub struct Panel {
+    /// What it shows.
+    pub title: String,
+    /// What x is.
+    pub x: Axis,
+    /// What y is, with its unit.
+    pub y: String,
+    /// The curves.
+    pub lines: Vec<Line>,
+}
+
 /// All that a bench found.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
@@ -31,6 +64,8 @@ pub struct Report {
     pub measured: Vec<Figure>,
     /// The figures that count.
     pub figures: Vec<Figure>,
+    /// Curves, of the last round where there are several.
+    pub panels: Vec<Panel>,
     /// What a reader must know.
     pub notes: Vec<String>,
 }
@@ -82,12 +117,37 @@ impl Report {
         }
     }
 
+    /// Notes the rate that a contender reached in one more round, and keeps its curve instead of that of the
+    /// round before. `unit` is what the rate counts, as "jobs".
+    pub(super) fn ran(&mut self, name: &str, unit: &str, run: Run) {
+        self.measure(&format!("{name}, {unit}/s"), run.rate);
+        self.line(
+            &format!("{}: {unit} ended per second", self.bench),
+            Axis::Seconds,
+            &format!("{unit}/s"),
+            Line { name: name.to_owned(), points: run.curve },
+        );
+    }
+
+    /// Adds a curve to a panel, or puts it in the place of the one with its name.
+    pub(super) fn line(&mut self, title: &str, x: Axis, y: &str, line: Line) {
+        let at = self.panels.iter().position(|panel| panel.title == title).unwrap_or_else(|| {
+            self.panels.push(Panel { title: title.to_owned(), x, y: y.to_owned(), lines: Vec::new() });
+            self.panels.len() - 1
+        });
+        let lines = &mut self.panels[at].lines;
+        match lines.iter_mut().find(|one| one.name == line.name) {
+            Some(old) => *old = line,
+            None => lines.push(line),
+        }
+    }
+
     /// Adds the figure `over / under`, round by round.
-    pub fn ratio(&mut self, name: &str, over: &str, under: &str, goal: Goal) {
+    pub fn ratio(&mut self, name: &str, over: &str, under: &str, goal: impl Into<Option<Goal>>) {
         let of =
             |name: &str| self.measured.iter().find(|f| f.name == name).map_or(&[][..], |f| &f.rounds[..]);
         let rounds = of(over).iter().zip(of(under)).map(|(a, b)| a / b).collect();
-        self.figures.push(Figure { name: name.to_owned(), rounds, goal: Some(goal) });
+        self.figures.push(Figure { name: name.to_owned(), rounds, goal: goal.into() });
     }
 
     /// Adds a measured value as a figure of its own.

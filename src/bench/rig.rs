@@ -1,21 +1,26 @@
 //! The bench's own server, worker processes, and ways to fill and watch the queue.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use tokio_postgres::{Client, NoTls};
 
-use super::Settings;
+use super::watch::Run;
+use super::workers::Workers;
+use super::{Listener, Progress, Settings};
 use crate::embedded::{Cluster, Options};
 use crate::store::{self, ServerUrl, Store};
 
 /// Between two looks whether the queue is empty; short against a run of seconds.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long any single run may take.
 const PATIENCE: Duration = Duration::from_mins(20);
+
+/// Undoes what benches change in a database.
+pub(super) const RESTORE: &str = "truncate rowcrew.jobs, rowcrew.claims; drop table if exists bench_rows; \
+    alter table rowcrew.jobs enable trigger jobs_ring; \
+    update rowcrew.queues set paused_until = null, retention = null where name = 'default'";
 
 /// What a bench works with.
 pub(super) struct Rig<'a> {
@@ -24,22 +29,14 @@ pub(super) struct Rig<'a> {
     pub(super) client: Client,
     pub(super) store: Store,
     cluster: Option<Cluster>,
-    progress: &'a (dyn Fn(&str) + Sync),
-}
-
-/// Worker processes; ended when dropped.
-pub(super) struct Workers {
-    children: Vec<Child>,
-    config: PathBuf,
+    listener: Listener<'a>,
+    runs: AtomicUsize,
 }
 
 impl<'a> Rig<'a> {
-    pub(super) async fn start(
-        settings: &'a Settings,
-        progress: &'a (dyn Fn(&str) + Sync),
-    ) -> anyhow::Result<Self> {
+    pub(super) async fn start(settings: &'a Settings, listener: Listener<'a>) -> anyhow::Result<Self> {
         let cluster = if settings.url.is_none() {
-            progress("starting a private Postgres");
+            listener(Progress::Doing("starting a private Postgres"));
             Some(private_server(settings)?)
         } else {
             None
@@ -52,7 +49,7 @@ impl<'a> Rig<'a> {
         let store = Store::new(store_settings(&url)?)?;
         store.migrate(1 << 20).await?;
         let client = connect(&url).await?;
-        let rig = Self { settings, url, client, store, cluster, progress };
+        let rig = Self { settings, url, client, store, cluster, listener, runs: AtomicUsize::new(0) };
         rig.exec("truncate rowcrew.jobs, rowcrew.claims; delete from rowcrew.workers").await?;
         Ok(rig)
     }
@@ -69,8 +66,18 @@ impl<'a> Rig<'a> {
         self.cluster.as_ref().map(|cluster| cluster.socket_dir().display().to_string())
     }
 
-    pub(super) fn say(&self, line: &str) {
-        (self.progress)(line);
+    pub(super) fn say(&self, progress: Progress<'_>) {
+        (self.listener)(progress);
+    }
+
+    /// Says that the next run begins.
+    pub(super) fn begin(&self, round: usize, who: &str) {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        self.say(Progress::Run(round, who));
+    }
+
+    pub(super) fn runs_begun(&self) -> usize {
+        self.runs.load(Ordering::Relaxed)
     }
 
     pub(super) async fn exec(&self, sql: &str) -> anyhow::Result<()> {
@@ -110,105 +117,40 @@ impl<'a> Rig<'a> {
         self.exec("vacuum analyze rowcrew.jobs").await
     }
 
-    /// Lets the jobs be claimed, and answers how many a second ended until none was left.
-    pub(super) async fn drain_rate(&self, jobs: i64) -> anyhow::Result<f64> {
-        let began = Instant::now();
-        self.exec("select rowcrew.resume('default')").await?;
-        self.until_empty().await?;
-        Ok(jobs as f64 / began.elapsed().as_secs_f64())
+    /// Lets the jobs be claimed, and waits until none is left.
+    pub(super) async fn drain(&self, workers: &mut Workers, jobs: i64) -> anyhow::Result<Run> {
+        self.watched(async {
+            let began = Instant::now();
+            self.exec("select rowcrew.resume('default')").await?;
+            let empty = self.until_empty(workers).await?;
+            Ok(jobs as f64 / (empty - began).as_secs_f64())
+        })
+        .await
     }
 
-    /// Waits until no job is left. Looks at the newest one, which costs one step down an index.
-    pub(super) async fn until_empty(&self) -> anyhow::Result<()> {
+    /// Waits until no job is left; answers when that was. Looks at the newest one, which costs one step down an
+    /// index; the last look may walk over all the dead entries of a held snapshot, so it counts from its start.
+    pub(super) async fn until_empty(&self, workers: &mut Workers) -> anyhow::Result<Instant> {
         let newest = "select id from rowcrew.jobs where shard = 0 order by id desc limit 1";
         let began = Instant::now();
-        while let Some(row) = self.client.query_opt(newest, &[]).await? {
+        loop {
+            let looked = Instant::now();
+            let Some(row) = self.client.query_opt(newest, &[]).await? else {
+                return Ok(looked);
+            };
             let id: i64 = row.get(0);
             let gone = "select not exists (select from rowcrew.jobs where shard = 0 and id = $1)";
             let gone = self.client.prepare(gone).await?;
             while !self.client.query_one(&gone, &[&id]).await?.get::<_, bool>(0) {
                 ensure!(
                     began.elapsed() < PATIENCE,
-                    "the queue did not empty within {} min",
+                    "the queue did not empty within {} min: job {id} is still there. Fewer --jobs?",
                     PATIENCE.as_secs() / 60
                 );
+                workers.check()?;
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }
-        Ok(())
-    }
-
-    /// Starts worker processes and waits until all are in the crew.
-    pub(super) async fn workers(&self, count: usize, concurrency: i64) -> anyhow::Result<Workers> {
-        self.workers_at(count, concurrency, &self.url, None).await
-    }
-
-    /// As [`Rig::workers`], with another URL for their pools.
-    pub(super) async fn workers_at(
-        &self,
-        count: usize,
-        concurrency: i64,
-        url: &str,
-        direct_url: Option<&str>,
-    ) -> anyhow::Result<Workers> {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        let name =
-            format!("rowcrew-bench-{}-{}.toml", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let config = self.settings.scratch.join(name);
-        let direct = direct_url.map(|url| format!("direct_url = '{url}'\ndatabase.prepare = false\n"));
-        std::fs::write(&config, format!("{}{WORKER_CONFIG}", direct.unwrap_or_default()))?;
-        let before: i64 =
-            self.client.query_one("select coalesce(max(id), 0) from rowcrew.workers", &[]).await?.get(0);
-        let mut workers = Workers { children: Vec::new(), config };
-        for _ in 0..count {
-            let child = Command::new(&self.settings.program)
-                .args(["work", "--log-level", "warn", "--concurrency", &concurrency.to_string(), "--config"])
-                .arg(&workers.config)
-                .env("DATABASE_URL", url)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .spawn()
-                .context("a worker process")?;
-            workers.children.push(child);
-        }
-        let ready = "select count(*) from rowcrew.workers where id > $1 and locked_at is not null";
-        let began = Instant::now();
-        while self.client.query_one(ready, &[&before]).await?.get::<_, i64>(0) < count as i64 {
-            ensure!(began.elapsed() < Duration::from_mins(2), "the workers did not start");
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        Ok(workers)
-    }
-}
-
-/// Handlers of the worker processes: no-op jobs, some that fail once, and some that wait.
-const WORKER_CONFIG: &str = r#"
-[handlers.noop]
-type = "noop"
-[handlers.fail]
-type = "fail"
-[handlers.sleep]
-type = "sleep"
-"#;
-
-impl Workers {
-    /// The process numbers.
-    pub(super) fn pids(&self) -> Vec<u32> {
-        self.children.iter().map(Child::id).collect()
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        for child in &self.children {
-            if let Some(pid) = rustix::process::Pid::from_raw(child.id() as i32) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
-        }
-        for child in &mut self.children {
-            let _ = child.wait();
-        }
-        let _ = std::fs::remove_file(&self.config);
     }
 }
 

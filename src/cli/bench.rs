@@ -1,15 +1,22 @@
 //! `rowcrew bench`: measures this machine's Postgres with and without rowcrew.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use comfy_table::{Table, presets};
-use indicatif::ProgressBar;
 use secrecy::ExposeSecret;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::bench::{Bench, Figure, Goal, Report, Settings, run as run_bench};
+use super::Usage;
+use super::bench_bar::Bar;
+use crate::bench::{Bench, Figure, Goal, Report, Settings, draw, restore, run as run_bench};
 use crate::config::{self, Config};
 use crate::embedded::{Environment, locate};
+
+/// Processes that a private server has connections for.
+const WORKERS_MAX: usize = 60;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rowcrew bench drain --jobs 200000 --rounds 5\n\n\
@@ -31,24 +38,46 @@ pub(super) struct Args {
     /// The part of the jobs that fails once before it succeeds.
     #[arg(long, default_value_t = 0.0)]
     error_rate: f64,
-    /// Numbers of processes that `replicas` tries; the first is what the others are compared with.
+    /// Numbers of processes that `replicas` tries; all are compared with 1, which must be among them.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 32])]
     workers: Vec<usize>,
     /// Jobs at once, for `concurrency`.
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(i64).range(1..=20_000))]
     at_once: i64,
+    /// How long each job of `concurrency` takes, in milliseconds.
+    #[arg(long, default_value_t = 3_500, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    nap_ms: u64,
+    /// Inserting clients, for `enqueue`.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=400))]
+    clients: u16,
+    /// Seconds of a run that ends by the clock: the clients of `enqueue`, the textbook worker of `drain`.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Inserts that `latency` times in each round.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    inserts: u32,
+    /// Minutes of `steady` [default: 15, in `all` 1].
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Jobs a second that `steady` puts in.
+    #[arg(long, default_value_t = 800, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
     /// Jobs waiting beside those drained, for `backlog`; a tenth of it scheduled.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(0..=100_000_000))]
     backlog: i64,
     /// The major version of the private Postgres [default: what is installed].
     #[arg(long, value_name = "MAJOR")]
     postgres: Option<u32>,
-    /// Use the configured database instead of a private one; deletes all jobs in it.
+    /// Use the configured database instead of a private one; deletes all jobs in it, and leaves the queue
+    /// `default` without settings of its own.
     #[arg(long)]
     here: bool,
     /// Print the reports as JSON, one line each.
     #[arg(long)]
     json: bool,
+    /// Draw all that is measured over time, and the distribution of latencies, into one SVG file.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -61,6 +90,7 @@ enum What {
     Backlog,
     Replicas,
     Pooler,
+    Steady,
     All,
 }
 
@@ -76,49 +106,99 @@ pub(super) async fn run(
     args: Args,
     load: impl FnOnce() -> anyhow::Result<Config>,
 ) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(
-        (0.0..=1.0).contains(&args.error_rate),
-        "--error-rate {}: expected 0 to 1",
-        args.error_rate
-    );
-    anyhow::ensure!(
-        args.workers.contains(&1),
-        "--workers must have 1 in it: the others are compared with it"
-    );
+    args.check()?;
     let url = if args.here { Some(load()?.database_url()?.expose_secret().to_owned()) } else { None };
-    let bar = ProgressBar::new_spinner();
-    bar.enable_steady_tick(Duration::from_millis(120));
-    let binaries = locate(&Environment::read(), args.postgres, &mut |line| bar.println(line))?;
-    let settings = Settings {
-        program: config::program()?,
-        scratch: config::scratch(),
-        url,
-        binaries,
-        rounds: args.rounds.into(),
-        jobs: args.jobs,
-        payload_bytes: args.payload_bytes as usize,
-        error_rate: args.error_rate,
-        workers: args.workers,
-        at_once: args.at_once,
-        backlog: args.backlog,
+    let settings = args.settings(url)?;
+    let benches = args.what.benches();
+    let bar = Bar::new(benches.iter().map(|bench| bench.runs(&settings)).sum(), settings.rounds, !args.json);
+    let mut reports = Vec::new();
+    let all = async {
+        for bench in benches {
+            let report = run_bench(bench, &settings, &|progress| bar.show(bench, &progress)).await;
+            let report = report.with_context(|| format!("bench {}", bench.name()))?;
+            bar.done(bench.runs(&settings));
+            bar.print(|| if args.json { println!("{}", report.json()) } else { print_report(&report) });
+            reports.push(report);
+        }
+        anyhow::Ok(())
     };
-    let mut met = true;
-    for bench in args.what.benches() {
-        let report = run_bench(bench, &settings, &|line| bar.set_message(line.to_owned())).await?;
-        met &= report.figures.iter().all(|figure| figure.is_met() != Some(false));
-        bar.suspend(|| {
-            if args.json {
-                println!("{}", report.json());
-            } else {
-                print_report(&report);
-            }
-        });
+    // Dropping the bench stops its workers and its server.
+    let outcome = tokio::select! {
+        outcome = all => outcome,
+        signal = stop_signal() => signal.and_then(|name| anyhow::bail!("stopped by {name}")),
+    };
+    bar.clear();
+    restore(&settings).await?;
+    // What was measured before a fault is worth a drawing, too.
+    if let Some(path) = &args.plot {
+        let panels: Vec<_> = reports.iter().flat_map(|report| &report.panels).collect();
+        std::fs::write(path, draw(&panels)?).with_context(|| path.display().to_string())?;
     }
-    bar.finish_and_clear();
-    if !met {
+    outcome?;
+    let figures = || reports.iter().flat_map(|report| &report.figures);
+    if figures().any(|figure| figure.is_met() == Some(false)) {
         eprintln!("some figures miss their goals on this machine; see docs/benchmarks.md for what to expect");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for Ctrl-C or SIGTERM and answers its name.
+async fn stop_signal() -> anyhow::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| "Ctrl-C").map_err(Into::into),
+        _ = terminate.recv() => Ok("SIGTERM"),
+    }
+}
+
+impl Args {
+    fn check(&self) -> Result<(), Usage> {
+        let refuse = |fault: String| Err(Usage(fault));
+        if !(0.0..=1.0).contains(&self.error_rate) {
+            return refuse(format!("--error-rate {}: expected 0 to 1", self.error_rate));
+        }
+        if !self.workers.contains(&1) || self.workers.iter().any(|count| !(1..=WORKERS_MAX).contains(count)) {
+            return refuse(format!(
+                "--workers: expected numbers from 1 to {WORKERS_MAX}, and 1 among them: the others are compared with it"
+            ));
+        }
+        if !(0.01..=3_600.0).contains(&self.seconds) {
+            return refuse(format!("--seconds {}: expected 0.01 to 3600", self.seconds));
+        }
+        if self.minutes.is_some_and(|minutes| !(0.01..=1_440.0).contains(&minutes)) {
+            return refuse("--minutes: expected 0.01 to 1440".to_owned());
+        }
+        // Found out now, not after the last run.
+        if let Some(path) = &self.plot
+            && let Err(error) = std::fs::write(path, "")
+        {
+            return refuse(format!("--plot {}: {error}", path.display()));
+        }
+        Ok(())
+    }
+
+    fn settings(&self, url: Option<String>) -> anyhow::Result<Settings> {
+        let minutes = self.minutes.unwrap_or(if self.what == What::All { 1.0 } else { 15.0 });
+        Ok(Settings {
+            program: config::program()?,
+            scratch: config::scratch(),
+            url,
+            binaries: locate(&Environment::read(), self.postgres, &mut |line| eprintln!("{line}"))?,
+            rounds: self.rounds.into(),
+            jobs: self.jobs,
+            payload_bytes: self.payload_bytes as usize,
+            error_rate: self.error_rate,
+            workers: self.workers.clone(),
+            at_once: self.at_once,
+            nap: Duration::from_millis(self.nap_ms),
+            backlog: self.backlog,
+            clients: self.clients.into(),
+            time: Duration::from_secs_f64(self.seconds),
+            inserts: self.inserts as usize,
+            steady_time: Duration::from_secs_f64(minutes * 60.0),
+            steady_rate: self.rate,
+        })
+    }
 }
 
 fn print_report(report: &Report) {

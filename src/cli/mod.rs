@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Here configuration becomes settings; nothing below knows of it.
 
 mod bench;
+mod bench_bar;
 mod completions;
 mod config;
 mod confirm;

@@ -8,6 +8,8 @@ mod attempt;
 mod dispatch;
 mod finisher;
 mod held;
+#[doc(hidden)]
+pub mod hot;
 mod lanes;
 mod liveness;
 mod pace;

@@ -7,6 +7,7 @@
 )]
 
 mod bad_rows;
+mod bench_smoke;
 mod cancel;
 mod cli_dead;
 mod cli_enqueue;
@@ -15,6 +16,7 @@ mod cli_jobs;
 mod cli_queues;
 mod crash;
 mod demo;
+mod enqueue_ways;
 mod functions;
 mod handlers_run;
 mod jobs_run;

@@ -9,5 +9,5 @@ mod server;
 pub(crate) use db::Db;
 pub(crate) use files::{Scratch, until_gone};
 pub(crate) use own::OwnServer;
-pub(crate) use process::{Crew, Output, rowcrew, rowcrew_on, spawn};
+pub(crate) use process::{Crew, Output, rowcrew, rowcrew_on, spawn, spawn_alone};
 pub(crate) use server::connect;

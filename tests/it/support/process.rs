@@ -35,6 +35,16 @@ pub(crate) fn rowcrew(args: &[&str]) -> Output {
     Output::of(&command(args).stdin(Stdio::null()).output().expect("the binary runs"))
 }
 
+/// Starts the binary with no database given; its output is piped.
+pub(crate) fn spawn_alone(args: &[&str]) -> Child {
+    command(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
 /// Starts the binary on a database, all of its streams piped.
 pub(crate) fn spawn(db: &Db, args: &[&str]) -> Child {
     command(args)
