@@ -9,6 +9,7 @@ mod dead;
 mod demo;
 mod enqueue;
 mod enqueue_file;
+mod guard;
 mod job_view;
 mod jobs;
 mod json;
@@ -70,6 +71,9 @@ enum Verb {
     /// The checksum program of the demo's command handler.
     #[command(hide = true)]
     DemoChecksum,
+    /// Ends a killed worker's child processes.
+    #[command(hide = true, name = crate::handler::guard::VERB)]
+    Guard(guard::Args),
     /// Make or update the tables; harmless to repeat.
     Migrate(migrate::Args),
     /// Run a worker until SIGTERM or Ctrl-C.
@@ -135,6 +139,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
             );
             in_runtime(demo::run(args))
         }
+        Verb::Guard(args) => guard::run(&args),
         Verb::DemoChecksum => demo::checksum(),
         Verb::Work(args) => {
             let exit_with_stdin = args.exits_with_stdin();

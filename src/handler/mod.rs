@@ -22,6 +22,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::builtin::{Echo, Fail, Noop, Sleep};
+pub use self::child::guard;
 pub use self::command::{CommandHandler, CommandSettings};
 pub use self::http::{HttpHandler, HttpSettings};
 pub use self::output::{RESULT_BYTES_MAX_DEFAULT, RESULT_BYTES_MAX_LIMIT};

@@ -8,6 +8,7 @@
 
 mod bad_rows;
 mod cancel;
+mod children;
 mod cli_dead;
 mod cli_enqueue;
 mod cli_import;
