@@ -18,6 +18,7 @@ mod crash;
 mod demo;
 mod functions;
 mod handlers_run;
+mod hostile;
 mod jobs_run;
 mod layers;
 mod limits;
