@@ -186,7 +186,7 @@ mod tests {
             " ",
             "{payload.b}",
         ];
-        let piece = prop_oneof![proptest::sample::select(&pieces[..]).prop_map(str::to_owned), ".{0,6}"];
+        let piece = prop_oneof![proptest::sample::select(pieces.to_vec()).prop_map(str::to_owned), ".{0,6}"];
         proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
     }
 
