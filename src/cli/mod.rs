@@ -10,6 +10,8 @@ mod dead;
 mod demo;
 mod enqueue;
 mod enqueue_file;
+mod exec_limited;
+mod guard;
 mod job_view;
 mod jobs;
 mod json;
@@ -71,6 +73,12 @@ enum Verb {
     /// The checksum program of the demo's command handler.
     #[command(hide = true)]
     DemoChecksum,
+    /// Ends a killed worker's child processes.
+    #[command(hide = true, name = crate::handler::guard::VERB)]
+    Guard(guard::Args),
+    /// Becomes a command, with less than a worker may.
+    #[command(hide = true, name = crate::handler::limits::VERB)]
+    ExecLimited(exec_limited::Args),
     /// Make or update the tables; harmless to repeat.
     Migrate(migrate::Args),
     /// Run a worker until SIGTERM or Ctrl-C.
@@ -136,6 +144,8 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
             );
             in_runtime(demo::run(args))
         }
+        Verb::ExecLimited(args) => exec_limited::run(&args),
+        Verb::Guard(args) => guard::run(&args),
         Verb::DemoChecksum => demo::checksum(),
         Verb::Work(args) => {
             let exit_with_stdin = args.exits_with_stdin();

@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{self, Config, Run};
+use crate::handler::limits::Limits;
 use crate::handler::{
     CommandHandler, CommandSettings, Echo, Entry, Fail, Handler, HttpHandler, HttpSettings, Noop, Registry,
     Runner, Sleep,
@@ -83,12 +84,26 @@ fn runner(handler: &config::Handler, result_bytes_max: usize) -> Result<Runner, 
         Run::Command(command) => of(CommandHandler::new(CommandSettings {
             command: command.command.clone(),
             env: exposed(&command.env),
-            env_pass: None,
+            inherit_env: command.inherit_env.clone(),
             inherited: config::environment(),
             dir: command.dir.as_ref().map(PathBuf::from),
+            limits: limits(command),
+            limiter: config::program_in_memory().ok(),
             result_bytes_max,
         })?),
     })
+}
+
+fn limits(command: &config::Command) -> Limits {
+    Limits {
+        memory_bytes_max: command.memory_bytes_max,
+        cpu_seconds_max: command.cpu_seconds_max,
+        open_files_max: command.open_files_max,
+        processes_max: command.processes_max,
+        nice: command.nice,
+        uid: command.uid,
+        gid: command.gid,
+    }
 }
 
 fn exposed(table: &std::collections::BTreeMap<String, SecretString>) -> Vec<(String, String)> {

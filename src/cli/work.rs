@@ -4,11 +4,13 @@ use std::io::Read as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::settings;
-use crate::config::{Config, Overrides};
+use crate::config::{self, Config, Overrides, Run};
+use crate::handler::guard;
 use crate::maintenance;
 use crate::store::Store;
 use crate::worker::{self, Stopping};
@@ -62,6 +64,7 @@ pub(super) async fn run(config: Config, exit_with_stdin: bool) -> anyhow::Result
         "no handlers: the configuration has no [handlers.KIND] table, so this worker could run nothing. \
          See `rowcrew config example`"
     );
+    guard_children(&config)?;
     let store = Store::new(settings::store(&config)?)?;
     let kept = settings::kept(&config);
     let (stop, stopping) = watch::channel(Stopping::No);
@@ -78,6 +81,19 @@ pub(super) async fn run(config: Config, exit_with_stdin: bool) -> anyhow::Result
     stopper.abort();
     outcome?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the guard where jobs may run as processes.
+fn guard_children(config: &Config) -> anyhow::Result<()> {
+    let in_process = |run: &Run| {
+        matches!(run, Run::Http(_) | Run::Sql(_) | Run::Sleep | Run::Noop | Run::Echo | Run::Fail)
+    };
+    if config.handlers.values().all(|handler| in_process(&handler.run)) {
+        return Ok(());
+    }
+    let started = config::program_in_memory().and_then(guard::start);
+    started
+        .context("the guard of child processes cannot be started; check the limits of processes and memory")
 }
 
 /// The first signal drains, the second one stops at once.

@@ -45,6 +45,12 @@ pub fn program() -> std::io::Result<PathBuf> {
     std::env::current_exe()
 }
 
+/// The program of this process under a name that stays right when an upgrade has replaced its file.
+pub fn program_in_memory() -> std::io::Result<PathBuf> {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() { Ok(own) } else { program() }
+}
+
 /// The folder for files that are soon gone.
 pub fn scratch() -> PathBuf {
     std::env::temp_dir()

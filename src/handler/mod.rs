@@ -4,6 +4,7 @@
 //! [`Outcome`]; what becomes of the job is decided and written elsewhere.
 
 mod builtin;
+mod child;
 mod command;
 mod http;
 mod output;
@@ -21,7 +22,8 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::builtin::{Echo, Fail, Noop, Sleep};
-pub use self::command::{CommandHandler, CommandSettings};
+pub use self::child::guard;
+pub use self::command::{CommandHandler, CommandSettings, limits};
 pub use self::http::{HttpHandler, HttpSettings};
 pub use self::output::{RESULT_BYTES_MAX_DEFAULT, RESULT_BYTES_MAX_LIMIT};
 use crate::{Failure, FailureClass, Job, Outcome};

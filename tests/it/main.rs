@@ -9,6 +9,7 @@
 mod bad_rows;
 mod bench_smoke;
 mod cancel;
+mod children;
 mod cli_dead;
 mod cli_enqueue;
 mod cli_import;
@@ -19,6 +20,7 @@ mod demo;
 mod enqueue_ways;
 mod functions;
 mod handlers_run;
+mod hostile;
 mod jobs_run;
 mod layers;
 mod limits;

@@ -1,12 +1,14 @@
 //! Runs a job as a command: the payload on its standard input, the result from its standard output.
 //!
-//! The command line comes from the configuration and never from a job, and no shell reads it. The command and all
-//! it starts form one process group, which does not outlive the attempt.
+//! The command line comes from the configuration; a job can fill places in it, one argument each, and no shell reads
+//! it. The command and all it starts form one process group, which does not outlive the attempt.
 
-mod group;
+mod environment;
+pub mod limits;
 mod run;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -18,32 +20,39 @@ use std::sync::Arc;
 
 use tokio::process::Command;
 
-use self::group::Group;
+use self::environment::{OWN_PREFIX, passes};
+use self::limits::{Limits, SORRY};
 use self::run::{End, Ended};
+use self::words::{Unfit, Word, argv};
+use super::child::Group;
 use super::{Context, Handler, Work, output};
 use crate::{Failure, FailureClass, Job, Outcome, Success};
 
 /// The exit code that says the payload is at fault: `EX_DATAERR` of `sysexits.h`.
 const EXIT_BAD_DATA: i32 = 65;
 
-/// What is not inherited unless it is asked for by name: a command has no business in the queue's database.
-const DATABASE_URL: &str = "DATABASE_URL";
-const OWN_PREFIX: &str = "ROWCREW_";
+const CHECK_LIMITS: &str = "check its program, its limits, and that the worker may set them";
 
 /// What a [`CommandHandler`] is told.
 #[derive(Clone)]
 pub struct CommandSettings {
-    /// The program, found along `PATH`, and its arguments, each passed as it is.
+    /// The program, found along `PATH`, and its arguments, each passed as it is; but an argument
+    /// `{payload.NAME}` (or `{payload.NAME.NAME}`) is the text, number or boolean of that field, which must not
+    /// begin with `-` unless the argument is written `{payload.NAME:dash}`.
     pub command: Vec<String>,
     /// Variables to set.
     pub env: Vec<(String, String)>,
-    /// The variables of [`inherited`](Self::inherited) to pass on; `None` passes on all but `DATABASE_URL` and
-    /// those that start with `ROWCREW_`.
-    pub env_pass: Option<Vec<String>>,
+    /// The variables of [`inherited`](Self::inherited) to pass on beside `PATH`, `HOME`, `LANG`, `LC_*`, `TZ`,
+    /// `TMPDIR` and `USER`; a final `*` stands for any ending, but not of `DATABASE_URL` and `ROWCREW_...`.
+    pub inherit_env: Vec<String>,
     /// The worker's own environment.
     pub inherited: Vec<(OsString, OsString)>,
     /// Where the command runs; `None` is where the worker runs.
     pub dir: Option<PathBuf>,
+    /// What it may use and as whom it runs.
+    pub limits: Limits,
+    /// The rowcrew binary, which sets the limits; needed where there are any.
+    pub limiter: Option<PathBuf>,
     /// How many bytes of standard output are kept as the result, at most
     /// [`RESULT_BYTES_MAX_LIMIT`](super::RESULT_BYTES_MAX_LIMIT).
     pub result_bytes_max: usize,
@@ -57,6 +66,8 @@ pub struct CommandSettings {
 #[derive(Debug)]
 pub struct CommandHandler {
     settings: CommandSettings,
+    /// The arguments.
+    words: Vec<Word>,
 }
 
 impl CommandSettings {
@@ -65,9 +76,11 @@ impl CommandSettings {
         Self {
             command,
             env: Vec::new(),
-            env_pass: None,
+            inherit_env: Vec::new(),
             inherited: Vec::new(),
             dir: None,
+            limits: Limits::default(),
+            limiter: None,
             result_bytes_max: output::RESULT_BYTES_MAX_DEFAULT,
         }
     }
@@ -76,8 +89,11 @@ impl CommandSettings {
         if self.command.first().is_none_or(String::is_empty) {
             return Err("command is empty: give the program and its arguments".to_owned());
         }
-        if let Some(word) = self.command.iter().find(|word| word.contains('\0')) {
-            return Err(format!("command: {word:?} contains NUL"));
+        if !matches!(Word::parse(&self.command[0])?, Word::Fixed(_)) {
+            return Err("command: the program cannot come from the payload".to_owned());
+        }
+        if !self.limits.is_none() && self.limiter.is_none() {
+            return Err("limits need the rowcrew binary to set them".to_owned());
         }
         for (name, value) in &self.env {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
@@ -91,13 +107,6 @@ impl CommandSettings {
         }
         output::check_result_bytes_max(self.result_bytes_max)
     }
-
-    fn passes(&self, name: &OsString) -> bool {
-        match &self.env_pass {
-            Some(names) => names.iter().any(|wanted| name == wanted.as_str()),
-            None => name != DATABASE_URL && !name.as_encoded_bytes().starts_with(OWN_PREFIX.as_bytes()),
-        }
-    }
 }
 
 impl fmt::Debug for CommandSettings {
@@ -107,8 +116,9 @@ impl fmt::Debug for CommandSettings {
         f.debug_struct("CommandSettings")
             .field("command", &self.command)
             .field("env", &names)
-            .field("env_pass", &self.env_pass)
+            .field("inherit_env", &self.inherit_env)
             .field("dir", &self.dir)
+            .field("limits", &self.limits)
             .field("result_bytes_max", &self.result_bytes_max)
             .finish_non_exhaustive()
     }
@@ -118,20 +128,21 @@ impl CommandHandler {
     /// Checks the settings. Whether the program exists is seen when it runs: it may be installed later.
     pub fn new(mut settings: CommandSettings) -> Result<Self, String> {
         settings.check()?;
-        let inherited = std::mem::take(&mut settings.inherited);
-        settings.inherited = inherited.into_iter().filter(|(name, _)| settings.passes(name)).collect();
-        Ok(Self { settings })
+        settings.inherited.retain(|(name, _)| passes(name, &settings.inherit_env));
+        let words = settings.command[1..].iter().map(|word| Word::parse(word)).collect::<Result<_, _>>()?;
+        Ok(Self { settings, words })
     }
 
     fn program(&self) -> &str {
         &self.settings.command[0]
     }
 
-    fn prepare(&self, job: &Job) -> Command {
+    fn prepare(&self, job: &Job) -> Result<Command, Unfit> {
         let settings = &self.settings;
-        let mut command = Command::new(self.program());
+        let args = argv(&self.words, &job.payload)?;
+        let mut command = self.program_within_limits();
         command
-            .args(&settings.command[1..])
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -148,16 +159,39 @@ impl CommandHandler {
         if let Some(dir) = &settings.dir {
             command.current_dir(dir);
         }
-        command
+        Ok(command)
+    }
+
+    /// The program; where there are limits, through the one that sets them.
+    fn program_within_limits(&self) -> Command {
+        let limits = &self.settings.limits;
+        match &self.settings.limiter {
+            Some(limiter) if !limits.is_none() => {
+                let mut command = Command::new(limiter);
+                // Plain numbers always serialize.
+                let limits = serde_json::to_string(limits).unwrap_or_default();
+                command.arg0("rowcrew").args([limits::VERB, &limits, "--", self.program()]);
+                command
+            }
+            _ => Command::new(self.program()),
+        }
     }
 
     async fn attempt(&self, context: &Context) -> Outcome {
-        let group = Group::spawn(self.prepare(&context.job)).map_err(|fault| self.not_started(&fault))?;
+        let command = self.prepare(&context.job).map_err(|unfit| {
+            Failure::bury(FailureClass::Start, format!("`{}` was not started: {unfit}", self.program()))
+        })?;
+        let group = Group::spawn(command).map_err(|fault| self.not_started(&fault))?;
         let Ended { end, stdout, stderr } = run::run(group, context, self.settings.result_bytes_max).await;
+        let stderr = stderr.text();
         let failure = match end {
             End::Exited(status) if status.success() => {
                 let total = stdout.seen();
                 return Ok(Success::Done(stdout.into_result(Some(total))));
+            }
+            End::Exited(_) if !self.settings.limits.is_none() && stderr.starts_with(SORRY) => {
+                let words = stderr.trim_end().trim_start_matches(SORRY);
+                return Err(Failure::retry(FailureClass::Start, format!("{words}; {CHECK_LIMITS}")));
             }
             End::Exited(status) => self.bad_exit(status),
             End::Lost(fault) => {
@@ -166,28 +200,32 @@ impl CommandHandler {
             }
             End::Cut(cut) => cut.failure(&format!("`{}`", self.program())),
         };
-        Err(failure.with_detail(stderr.text()))
+        Err(failure.with_detail(stderr))
     }
 
     fn bad_exit(&self, status: ExitStatus) -> Failure {
         let program = self.program();
-        match (status.code(), status.signal()) {
-            (Some(EXIT_BAD_DATA), _) => Failure::bury(
-                FailureClass::ExitCode,
-                format!("`{program}`: exit code {EXIT_BAD_DATA}: it says that the payload is at fault"),
-            ),
-            (Some(code), _) => {
-                Failure::retry(FailureClass::ExitCode, format!("`{program}`: exit code {code}"))
+        let (class, end) = match (status.code(), status.signal()) {
+            (Some(EXIT_BAD_DATA), _) => {
+                let message =
+                    format!("`{program}`: exit code {EXIT_BAD_DATA}: it says that the payload is at fault");
+                return Failure::bury(FailureClass::ExitCode, message);
             }
-            (None, Some(9)) => Failure::retry(
+            (Some(code), _) => (FailureClass::ExitCode, format!("exit code {code}")),
+            (None, Some(9)) => {
+                (FailureClass::Signal, "ended by signal 9 (SIGKILL), often because memory ran out".to_owned())
+            }
+            (None, Some(24)) => (
                 FailureClass::Signal,
-                format!("`{program}`: ended by signal 9 (SIGKILL), often because memory ran out"),
+                "ended by signal 24 (SIGXCPU): its processor time is used up".to_owned(),
             ),
-            (None, signal) => Failure::retry(
-                FailureClass::Signal,
-                format!("`{program}`: ended by signal {}", signal.unwrap_or_default()),
-            ),
-        }
+            (None, signal) => {
+                (FailureClass::Signal, format!("ended by signal {}", signal.unwrap_or_default()))
+            }
+        };
+        let limits = self.settings.limits.in_force();
+        let limits = if limits.is_empty() { limits } else { format!(" (its limits: {limits})") };
+        Failure::retry(class, format!("`{program}`: {end}{limits}"))
     }
 
     /// Says what to look at. The job is tried again: a deployment may be half done.

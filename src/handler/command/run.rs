@@ -12,13 +12,14 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::ChildStdin;
 use tokio::time::timeout;
 
+use super::super::child::{Group, Pipes};
 use super::super::output::{Head, Tail};
 use super::super::{Context, Cut};
-use super::group::{Group, Pipes};
 use crate::text::DETAIL_BYTES_MAX;
 
-/// Between the request to end and the kill. Longer holds up a stopping worker, shorter spoils tidy ends.
-const CANCEL_GRACE: Duration = Duration::from_secs(1);
+/// Between the request to end and the kill. Longer, and the worker drops the attempt before what left the group is
+/// found and killed; shorter spoils tidy ends.
+const CANCEL_GRACE: Duration = Duration::from_millis(250);
 /// How long the pipes may stay open after the command's end. What a dead command wrote is there already, so only
 /// a grandchild takes longer.
 const PIPES_WAIT: Duration = Duration::from_millis(100);

@@ -73,24 +73,37 @@ async fn the_words_of_the_command_are_passed_as_they_are() {
 #[tokio::test]
 async fn the_environment_has_the_job_and_not_the_database() {
     let mut all = settings(&["env"]);
-    for name in ["DATABASE_URL", "ROWCREW_TOKEN", "ROWCREW_JOB_ID", "HOME", "LANG"] {
+    for name in [
+        "DATABASE_URL",
+        "ROWCREW_TOKEN",
+        "ROWCREW_JOB_ID",
+        "AWS_KEY",
+        "AWSX",
+        "HOME",
+        "LANG",
+        "LC_TIME",
+        "EDITOR",
+    ] {
         all.inherited.push((name.into(), "inherited".into()));
     }
     all.env = vec![("LANG".into(), "set".into())];
-    let some = CommandSettings { env_pass: Some(vec!["DATABASE_URL".into(), "PATH".into()]), ..all.clone() };
+    let asked_for = ["DATABASE_URL", "AWS_*", "ROWCREW*"].map(str::to_owned).to_vec();
+    let more = CommandSettings { inherit_env: asked_for, ..all.clone() };
     let path = "PATH=/usr/local/bin:/usr/bin:/bin";
     let own = ["ROWCREW_ATTEMPT=1", "ROWCREW_JOB_ID=42", "ROWCREW_KIND=email.send", "ROWCREW_QUEUE=default"];
     let parent = "ROWCREW_TRACEPARENT=00-1-2-01";
-    for (settings, inherited) in
-        [(all, ["HOME=inherited", "LANG=set", path]), (some, ["DATABASE_URL=inherited", "LANG=set", path])]
-    {
+    let usual = ["HOME=inherited", "LANG=set", "LC_TIME=inherited", path];
+    let with_more = [&["AWS_KEY=inherited", "DATABASE_URL=inherited"][..], &usual].concat();
+    for (settings, inherited) in [(all, usual.to_vec()), (more, with_more)] {
         let mut job = job("{}");
         job.traceparent = Some("00-1-2-01".into());
         let handler = Arc::new(CommandHandler::new(settings).expect("good settings"));
         let Ok(Success::Done(Some(result))) = handler.run(context(job, PATIENCE)).await else { panic!() };
         let result: String = serde_json::from_str(&result).expect("a string");
-        let mut lines: Vec<_> = result.lines().collect();
+        let (family, mut lines): (Vec<_>, Vec<_>) =
+            result.lines().partition(|line| line.starts_with("ROWCREW_FAMILY="));
         lines.sort_unstable();
+        assert_eq!(family.len(), 1);
         assert_eq!(lines, [&inherited[..], &own, &[parent]].concat());
     }
 }
@@ -241,6 +254,8 @@ fn faulty_settings_are_named() {
         (settings(&[]), "command is empty"),
         (settings(&[""]), "command is empty"),
         (settings(&["a", "b\0"]), "NUL"),
+        (settings(&["{payload.program}"]), "the program cannot come"),
+        (settings(&["a", "--b={payload.b}"]), "whole argument"),
         (with_env("A=B", "hidden"), "A=B"),
         (with_env("", "hidden"), "env"),
         (with_env("ROWCREW_KIND", "hidden"), "ROWCREW_KIND"),
@@ -251,4 +266,24 @@ fn faulty_settings_are_named() {
         assert!(fault.contains(word) && !fault.contains("hidden"), "{fault}");
     }
     assert!(!format!("{:?}", with_env("A", "hidden")).contains("hidden"));
+}
+
+#[tokio::test]
+async fn an_argument_from_the_payload_reaches_the_program_as_it_is() {
+    let words = ["printf", "[%s]", "{payload.a}", "--", "{payload.b:dash}"];
+    let values = ["; touch x", "$(id)", "a\nb", "", "*", "\u{1F600} é", "'\"\\", "--flag", "{payload.a}"];
+    for (at, b) in values.iter().enumerate() {
+        let a = values[(at + 1) % values.len()];
+        let payload = serde_json::json!({ "a": a, "b": b }).to_string();
+        let handler = CommandHandler::new(settings(&words)).expect("good settings");
+        let outcome = run(handler, &payload).await;
+        if a.starts_with('-') {
+            let failure = outcome.expect_err("an option");
+            assert_eq!((failure.class, failure.verdict), (FailureClass::Start, Verdict::Bury));
+            assert!(failure.message.contains("`printf` was not started"), "{}", failure.message);
+        } else {
+            let expected = format!("[{a}][--][{b}]");
+            assert_eq!(outcome, done(&serde_json::to_string(&expected).expect("text")));
+        }
+    }
 }

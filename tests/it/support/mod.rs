@@ -7,7 +7,7 @@ mod process;
 mod server;
 
 pub(crate) use db::Db;
-pub(crate) use files::{Scratch, until_gone};
+pub(crate) use files::{Scratch, is_alive, until_gone};
 pub(crate) use own::OwnServer;
 pub(crate) use process::{Crew, Output, rowcrew, rowcrew_on, spawn, spawn_alone};
 pub(crate) use server::connect;

@@ -1,6 +1,7 @@
 //! The real binary as a process.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -94,8 +95,17 @@ pub(crate) struct Crew {
 impl Crew {
     /// Starts `rowcrew work` with this configuration and waits until it has entered the crew.
     pub(crate) async fn start(db: &Db, config: &str) -> Self {
+        Self::start_as(db, config, false).await
+    }
+
+    /// The same in a process group of its own.
+    pub(crate) async fn start_in_group(db: &Db, config: &str) -> Self {
+        Self::start_as(db, config, true).await
+    }
+
+    async fn start_as(db: &Db, config: &str, leads_group: bool) -> Self {
         let before: i64 = db.one("select coalesce(max(id), 0) from rowcrew.workers").await;
-        let crew = Self::spawn(db, config);
+        let crew = Self::spawn_as(db, config, leads_group);
         db.until(&format!(
             "exists (select from rowcrew.workers where id > {before} and locked_at is not null)"
         ))
@@ -105,12 +115,20 @@ impl Crew {
 
     /// Starts `rowcrew work` and waits for nothing.
     pub(crate) fn spawn(db: &Db, config: &str) -> Self {
+        Self::spawn_as(db, config, false)
+    }
+
+    fn spawn_as(db: &Db, config: &str, leads_group: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name =
             format!("rowcrew-test-{}-{}.toml", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, config).expect("a file");
-        let mut child = command(&["work", "--config", path.to_str().expect("UTF-8")])
+        let mut command = command(&["work", "--config", path.to_str().expect("UTF-8")]);
+        if leads_group {
+            command.process_group(0);
+        }
+        let mut child = command
             .env("DATABASE_URL", &db.url)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,39 +1,48 @@
 //! A command and all it started, as one thing that can be ended.
 //!
 //! A child that is killed alone leaves its own children behind, and they would work on next to the job's next
-//! attempt. Only what moves itself to another group or session escapes.
+//! attempt. What moved itself to another group or session is found by its mark; what a command that succeeded left
+//! there may stay, but not longer than the worker.
 
 use std::io;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpgid};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Handle;
 
+use super::{guard, kin, mark};
+
 /// A running command, leader of its own process group. Dropping it kills the group.
-pub(super) struct Group {
+pub(in crate::handler) struct Group {
     /// Taken once the group is killed: from then on the number may name somebody else's group.
     child: Option<Child>,
     id: Pid,
+    mark: String,
+    succeeded: bool,
+    told_to_end: AtomicBool,
 }
 
 /// The parent's ends of the command's pipes.
-pub(super) struct Pipes {
-    pub(super) stdin: Option<ChildStdin>,
-    pub(super) stdout: Option<ChildStdout>,
-    pub(super) stderr: Option<ChildStderr>,
+pub(in crate::handler) struct Pipes {
+    pub(in crate::handler) stdin: Option<ChildStdin>,
+    pub(in crate::handler) stdout: Option<ChildStdout>,
+    pub(in crate::handler) stderr: Option<ChildStderr>,
 }
 
 impl Group {
-    pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
-        let child = command.process_group(0).spawn()?;
+    pub(in crate::handler) fn spawn(mut command: Command) -> io::Result<Self> {
+        let mark = mark::child();
+        let child = command.process_group(0).env(mark::VARIABLE, &mark).spawn()?;
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let id = id.ok_or_else(|| io::Error::other("the child has no process id"))?;
-        Ok(Self { child: Some(child), id })
+        guard::tell(id, true);
+        Ok(Self { child: Some(child), id, mark, succeeded: false, told_to_end: AtomicBool::new(false) })
     }
 
-    pub(super) fn take_pipes(&mut self) -> Pipes {
+    pub(in crate::handler) fn take_pipes(&mut self) -> Pipes {
         let child = self.child.as_mut();
         child.map_or(Pipes { stdin: None, stdout: None, stderr: None }, |child| Pipes {
             stdin: child.stdin.take(),
@@ -43,23 +52,45 @@ impl Group {
     }
 
     /// Waits for the command itself, not for what it started.
-    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
+    pub(in crate::handler) async fn wait(&mut self) -> io::Result<ExitStatus> {
         match &mut self.child {
-            Some(child) => child.wait().await,
+            Some(child) => {
+                let status = child.wait().await?;
+                self.succeeded = status.success();
+                Ok(status)
+            }
             None => Err(Errno::CHILD.into()),
         }
     }
 
     /// Asks the whole group to end.
-    pub(super) fn terminate(&self) {
+    pub(in crate::handler) fn terminate(&self) {
+        self.told_to_end.store(true, Ordering::Relaxed);
         self.signal(Signal::TERM);
     }
 
-    /// Kills the whole group, and returns when the command itself is gone.
-    pub(super) async fn kill(&mut self) {
+    /// Kills the whole group, and returns when the command itself is gone; unless it succeeded by itself, all it
+    /// started is gone too, wherever it moved.
+    pub(in crate::handler) async fn kill(&mut self) {
+        if self.child.is_none() {
+            return;
+        }
+        self.signal(Signal::KILL);
+        // Dropped while it waits here, it begins anew.
+        self.strays().await;
         if let Some(child) = self.child.take() {
-            self.signal(Signal::KILL);
             collect(child, self.id).await;
+        }
+    }
+
+    /// Kills what left the group. A look at all processes is too dear for each command that did well.
+    fn strays(&self) -> impl Future<Output = ()> + use<> {
+        let may_stay = self.succeeded && !self.told_to_end.load(Ordering::Relaxed);
+        let mark = (!may_stay).then(|| self.mark.clone());
+        async {
+            if let Some(mark) = mark {
+                kin::kill(mark).await;
+            }
         }
     }
 
@@ -75,7 +106,11 @@ impl Drop for Group {
         self.signal(Signal::KILL);
         // Without a runtime the process is about to end, and its zombies with it.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(collect(child, self.id));
+            let (strays, id) = (self.strays(), self.id);
+            runtime.spawn(async move {
+                strays.await;
+                collect(child, id).await;
+            });
         }
     }
 }
@@ -83,6 +118,7 @@ impl Drop for Group {
 /// Takes the exit status of a killed group, so that no zombie is left.
 async fn collect(mut child: Child, id: Pid) {
     let _ = child.wait().await;
+    guard::tell(id, false);
     // As the first process of a container, the worker inherits the command's orphans too. Elsewhere the first
     // look finds none.
     if waitpgid(id, WaitOptions::NOHANG).is_ok() {
