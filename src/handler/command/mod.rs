@@ -162,7 +162,7 @@ impl CommandHandler {
             End::Exited(status) => self.bad_exit(status),
             End::Lost(fault) => {
                 let message = format!("`{}`: its end was not seen: {fault}", self.program());
-                Failure::retry(FailureClass::Error, message)
+                Failure::retry_as(FailureClass::Error, message)
             }
             End::Cut(cut) => cut.failure(&format!("`{}`", self.program())),
         };
@@ -172,18 +172,18 @@ impl CommandHandler {
     fn bad_exit(&self, status: ExitStatus) -> Failure {
         let program = self.program();
         match (status.code(), status.signal()) {
-            (Some(EXIT_BAD_DATA), _) => Failure::bury(
+            (Some(EXIT_BAD_DATA), _) => Failure::bury_as(
                 FailureClass::ExitCode,
                 format!("`{program}`: exit code {EXIT_BAD_DATA}: it says that the payload is at fault"),
             ),
             (Some(code), _) => {
-                Failure::retry(FailureClass::ExitCode, format!("`{program}`: exit code {code}"))
+                Failure::retry_as(FailureClass::ExitCode, format!("`{program}`: exit code {code}"))
             }
-            (None, Some(9)) => Failure::retry(
+            (None, Some(9)) => Failure::retry_as(
                 FailureClass::Signal,
                 format!("`{program}`: ended by signal 9 (SIGKILL), often because memory ran out"),
             ),
-            (None, signal) => Failure::retry(
+            (None, signal) => Failure::retry_as(
                 FailureClass::Signal,
                 format!("`{program}`: ended by signal {}", signal.unwrap_or_default()),
             ),
@@ -201,7 +201,7 @@ impl CommandHandler {
             io::ErrorKind::PermissionDenied => "check that the file is executable for the worker's user",
             _ => "check the limits of processes, open files and memory",
         };
-        Failure::retry(
+        Failure::retry_as(
             FailureClass::Start,
             format!("`{}` cannot be started: {fault}; {check}", self.program()),
         )
