@@ -51,6 +51,8 @@ pub enum FailureClass {
     ExitCode,
     /// A command was ended by a signal.
     Signal,
+    /// The payload is not what the handler takes.
+    Payload,
     /// An HTTP reply other than 2xx.
     Status,
     /// No HTTP reply: name, connection, TLS, or a broken reply.
@@ -77,6 +79,7 @@ impl FailureClass {
             Self::Timeout => "timeout",
             Self::ExitCode => "exit_code",
             Self::Signal => "signal",
+            Self::Payload => "payload",
             Self::Status => "status",
             Self::Network => "network",
             Self::Sql => "sql",

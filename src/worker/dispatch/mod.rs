@@ -22,6 +22,7 @@ use super::lanes::Lanes;
 use super::liveness::Signal;
 use super::pace::{Idle, Pace};
 use super::{Shared, Stopping, attempt};
+use crate::handler::Registry;
 use claims::{Answer, next_answer};
 
 /// The most jobs of one claim: beyond it a claim gains nothing and holds its locks longer.
@@ -82,29 +83,49 @@ struct Dispatch {
 /// Kinds that are claimed together.
 struct Kinds {
     names: Vec<Arc<str>>,
-    /// For one kind with a limit: its own slots, and those of its jobs that wait for one.
-    limit: Option<(Arc<Semaphore>, VecDeque<Ticket>)>,
+    limit: Option<Limit>,
+}
+
+/// What one kind with a limit of its own, or all kinds that share the blocking threads, must have to start a job.
+struct Limit {
+    /// The slots of a kind with a limit of its own.
+    own: Option<Arc<Semaphore>>,
+    /// Whether it takes a blocking thread.
+    blocking: bool,
+    /// Claimed jobs that wait for a slot.
+    waiting: VecDeque<Ticket>,
+}
+
+/// Kinds that are claimed together: all without a limit, all that only share the blocking threads, and each one
+/// with a limit of its own.
+fn orders(registry: &Registry) -> VecDeque<Kinds> {
+    let mut orders = VecDeque::new();
+    for blocking in [false, true] {
+        let (mut own, mut names) = (VecDeque::new(), Vec::new());
+        for (kind, entry) in registry.iter().filter(|(_, entry)| entry.is_blocking() == blocking) {
+            let Some(most) = entry.concurrency else {
+                names.push(kind.clone());
+                continue;
+            };
+            let limit =
+                Limit { own: Some(Arc::new(Semaphore::new(most))), blocking, waiting: VecDeque::new() };
+            own.push_back(Kinds { names: vec![kind.clone()], limit: Some(limit) });
+        }
+        if !names.is_empty() {
+            let shared = blocking.then(|| Limit { own: None, blocking, waiting: VecDeque::new() });
+            orders.push_back(Kinds { names, limit: shared });
+        }
+        orders.append(&mut own);
+    }
+    orders
 }
 
 impl Dispatch {
     fn new(shared: Arc<Shared>, ended: mpsc::UnboundedSender<Ended>) -> Self {
         let settings = &shared.settings;
-        let (limited, free): (Vec<_>, Vec<_>) =
-            shared.registry.iter().partition(|(_, e)| e.concurrency.is_some());
-        let mut orders: VecDeque<Kinds> = limited
-            .into_iter()
-            .map(|(kind, entry)| Kinds {
-                names: vec![kind.clone()],
-                limit: entry.concurrency.map(|n| (Arc::new(Semaphore::new(n)), VecDeque::new())),
-            })
-            .collect();
-        if !free.is_empty() {
-            let names = free.into_iter().map(|(kind, _)| kind.clone()).collect();
-            orders.push_front(Kinds { names, limit: None });
-        }
         Self {
             lanes: Lanes::new(&settings.queues),
-            orders,
+            orders: orders(&shared.registry),
             empty_looks: 0,
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             buffer: VecDeque::new(),
@@ -137,11 +158,24 @@ impl Dispatch {
         // Claim when slots are free, or when what is held in advance is half used up.
         let room =
             if waiting == 0 || waiting < ahead / 2 { (free + ahead).saturating_sub(waiting) } else { 0 };
-        let own = self.orders.front().map_or(0, |kinds| match &kinds.limit {
-            Some((slots, waiting)) => slots.available_permits().saturating_sub(waiting.len()),
-            None => usize::MAX,
-        });
+        let own = self.orders.front().map_or(0, |kinds| self.room_of(kinds));
         room.min(own).min(BATCH_MAX)
+    }
+
+    /// Jobs of these kinds that could start now, as far as their own limits go.
+    fn room_of(&self, kinds: &Kinds) -> usize {
+        let Some(limit) = &kinds.limit else { return usize::MAX };
+        let mut room = usize::MAX;
+        if let Some(own) = &limit.own {
+            room = own.available_permits().saturating_sub(limit.waiting.len());
+        }
+        if limit.blocking && let Some(pool) = &self.shared.blocking {
+            // The threads are shared: the jobs of other kinds that wait for one count as well.
+            let limits = self.orders.iter().filter_map(|kinds| kinds.limit.as_ref());
+            let waiting: usize = limits.filter(|l| l.blocking).map(|l| l.waiting.len()).sum();
+            room = room.min(pool.free().saturating_sub(waiting));
+        }
+        room
     }
 
     fn has_room(&mut self) -> bool {
@@ -171,9 +205,9 @@ impl Dispatch {
     /// Where a job waits for a slot: kinds with a limit of their own wait apart.
     fn queue_of(&mut self, ticket: &Ticket) -> &mut VecDeque<Ticket> {
         let own =
-            self.orders.iter_mut().find(|kinds| kinds.limit.is_some() && kinds.names[0] == ticket.job.kind);
+            self.orders.iter_mut().find(|kinds| kinds.limit.is_some() && kinds.names.contains(&ticket.job.kind));
         match own.and_then(|kinds| kinds.limit.as_mut()) {
-            Some((_, waiting)) => waiting,
+            Some(limit) => &mut limit.waiting,
             None => &mut self.buffer,
         }
     }
@@ -199,8 +233,8 @@ impl Dispatch {
     fn waiting(&mut self) -> Vec<Ticket> {
         let mut all: Vec<Ticket> = self.buffer.drain(..).chain(self.suspects.drain(..)).collect();
         for kinds in &mut self.orders {
-            if let Some((_, waiting)) = &mut kinds.limit {
-                all.extend(waiting.drain(..));
+            if let Some(limit) = &mut kinds.limit {
+                all.extend(limit.waiting.drain(..));
             }
         }
         all

@@ -9,7 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::super::finisher::Ended;
 use super::super::held::Ticket;
 use super::super::{Shared, attempt};
-use super::Dispatch;
+use super::super::blocking::Blocking;
+use super::{Dispatch, Limit};
 use crate::handler::Entry;
 
 impl Dispatch {
@@ -20,20 +21,21 @@ impl Dispatch {
             return;
         }
         for at in 0..self.orders.len() {
-            while let Some((own, waiting)) = &mut self.orders[at].limit
-                && !waiting.is_empty()
-                && let Ok(own) = own.clone().try_acquire_owned()
+            while let Some(limit) = &mut self.orders[at].limit
+                && !limit.waiting.is_empty()
+                && let Some((mut slots, thread)) = limit.try_acquire(self.shared.blocking.as_ref())
             {
                 let Ok(slot) = self.slots.clone().try_acquire_owned() else { return };
-                let ticket = waiting.pop_front().expect("not empty");
-                self.start(ticket, vec![slot, own]);
+                slots.push(slot);
+                let ticket = limit.waiting.pop_front().expect("not empty");
+                self.start(ticket, slots, thread);
             }
         }
         while !self.buffer.is_empty()
             && let Ok(slot) = self.slots.clone().try_acquire_owned()
         {
             let ticket = self.buffer.pop_front().expect("not empty");
-            self.start(ticket, vec![slot]);
+            self.start(ticket, vec![slot], None);
         }
     }
 
@@ -45,7 +47,7 @@ impl Dispatch {
         if let Some(suspect) = (idle && !self.alone).then(|| self.suspects.pop_front()).flatten() {
             self.alone = true;
             let slots = self.slots.clone().try_acquire_many_owned(all as u32).expect("all are free");
-            self.start(suspect, vec![slots]);
+            self.start(suspect, vec![slots], None);
         } else {
             // Other suspects wait here for the workers to be idle, but not for the one that runs.
             let keep = if self.alone { VecDeque::new() } else { std::mem::take(&mut self.suspects) };
@@ -54,7 +56,12 @@ impl Dispatch {
         }
     }
 
-    fn start(&mut self, ticket: Ticket, slots: Vec<OwnedSemaphorePermit>) {
+    fn start(
+        &mut self,
+        ticket: Ticket,
+        slots: Vec<OwnedSemaphorePermit>,
+        thread: Option<OwnedSemaphorePermit>,
+    ) {
         self.pace.started();
         let Some(entry) = self.shared.registry.get(&ticket.job.kind).cloned() else {
             let _ = self.ended.send(attempt::unknown_kind(&self.shared, &ticket));
@@ -63,11 +70,29 @@ impl Dispatch {
         let run = Run { shared: self.shared.clone(), ended: self.ended.clone(), entry, alone: self.alone };
         run.shared.running.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
-            run.job(ticket).await;
+            run.job(ticket, thread).await;
             run.shared.running.fetch_sub(1, Ordering::Relaxed);
             drop(slots);
             run.shared.changed.notify_one();
         });
+    }
+}
+
+impl Limit {
+    /// Takes what a job needs beside a slot of the worker, if it is all free: slots of its kind, and a thread.
+    fn try_acquire(
+        &self,
+        pool: Option<&Blocking>,
+    ) -> Option<(Vec<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>)> {
+        let own = match &self.own {
+            Some(own) => vec![own.clone().try_acquire_owned().ok()?],
+            None => Vec::new(),
+        };
+        let thread = match pool.filter(|_| self.blocking) {
+            Some(pool) => Some(pool.try_thread()?),
+            None => None,
+        };
+        Some((own, thread))
     }
 }
 
@@ -80,7 +105,7 @@ struct Run {
 }
 
 impl Run {
-    async fn job(&self, ticket: Ticket) {
+    async fn job(&self, ticket: Ticket, thread: Option<OwnedSemaphorePermit>) {
         let shared = &self.shared;
         if self.alone {
             tracing::warn!(
@@ -94,7 +119,7 @@ impl Run {
                 return;
             }
         }
-        let ended = attempt::run(shared, &self.entry, ticket).await;
+        let ended = attempt::run(shared, &self.entry, ticket, thread).await;
         let _ = self.ended.send(ended);
         if self.alone {
             let _ = shared.store.set_alone(shared.worker_id(), None).await;
