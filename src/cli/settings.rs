@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{self, Config, Run};
 use crate::handler::{
-    Block, CommandHandler, CommandSettings, Echo, Entry, Fail, Handler, HttpHandler, HttpSettings, Noop, Registry,
-    Runner, Sleep,
+    Block, CommandHandler, CommandSettings, Echo, Entry, Fail, Handler, HttpHandler, HttpSettings, Noop,
+    Registry, Runner, Sleep,
 };
 use crate::store::{self, Kept, ServerUrl};
 use crate::worker;

@@ -4,10 +4,10 @@ use std::io::Read as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::settings;
+use crate::api::stop_on_signals;
 use crate::config::{Config, Overrides};
 use crate::maintenance;
 use crate::store::Store;
@@ -69,7 +69,7 @@ pub(super) async fn run(config: Config, exit_with_stdin: bool) -> anyhow::Result
         let stop = stop.clone();
         std::thread::spawn(move || stop_at_end_of_stdin(&stop));
     }
-    let stopper = tokio::spawn(listen_for_signals(stop)?);
+    let stopper = tokio::spawn(stop_on_signals(stop)?);
     store.check_ready().await?;
     maintenance::prepare(&store, kept).await?;
     let upkeep = tokio::spawn(maintenance::run(store.clone(), kept));
@@ -78,21 +78,6 @@ pub(super) async fn run(config: Config, exit_with_stdin: bool) -> anyhow::Result
     stopper.abort();
     outcome?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The first signal drains, the second one stops at once.
-fn listen_for_signals(stop: watch::Sender<Stopping>) -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        for next in [Stopping::Drain, Stopping::Now] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            stop.send_replace(next);
-        }
-    })
 }
 
 /// On a thread of its own: a runtime would wait for the read before it ends.

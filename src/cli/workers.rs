@@ -7,10 +7,12 @@ use super::table::{self, Column, Form};
 use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "THREADS, BUSY and EXHAUSTED tell of the threads for blocking handlers: how many there may be, how many\n\
+#[command(
+    after_help = "THREADS, BUSY and EXHAUSTED tell of the threads for blocking handlers: how many there may be, how many\n\
     are at work, and for how many seconds since the start all of them were. Blocking jobs waited in their\n\
     queues then, and other kinds went on. --json adds utilisation (0 to 1, of the last minute).\n\n\
-    Example:\n  rowcrew workers --json")]
+    Example:\n  rowcrew workers --json"
+)]
 pub(super) struct Args {
     /// Print a JSON array.
     #[arg(long)]

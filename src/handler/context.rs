@@ -90,7 +90,10 @@ impl Context {
                 }
             }
             Ok(json) => tracing::warn!(
-                job.id = self.job.id, bytes = json.len(), most = PROGRESS_BYTES_MAX, "a progress report is too long"
+                job.id = self.job.id,
+                bytes = json.len(),
+                most = PROGRESS_BYTES_MAX,
+                "a progress report is too long"
             ),
             Err(error) => tracing::warn!(job.id = self.job.id, %error, "a progress report is no JSON"),
         }

@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 pub use self::builtin::{Block, Echo, Fail, Noop, Sleep};
 pub use self::command::{CommandHandler, CommandSettings};
+use self::context::Cut;
 pub use self::http::{HttpHandler, HttpSettings};
 pub use self::output::{RESULT_BYTES_MAX_DEFAULT, RESULT_BYTES_MAX_LIMIT};
-use self::context::Cut;
 use crate::Outcome;
 
 pub use context::{Context, Desk, PROGRESS_BYTES_MAX};

@@ -91,6 +91,15 @@ pub enum Enqueued {
     Existing(JobId),
 }
 
+impl Enqueued {
+    /// The job's id: of the new one, or of the one that was there.
+    pub fn id(self) -> JobId {
+        match self {
+            Self::New(id) | Self::Existing(id) => id,
+        }
+    }
+}
+
 impl Store {
     /// Inserts a job, unless its `unique_key` is taken.
     pub async fn enqueue(&self, job: &NewJob) -> Result<Enqueued, Error> {
@@ -118,11 +127,7 @@ pub async fn enqueue(client: &impl GenericClient, job: &NewJob) -> Result<Enqueu
 }
 
 /// As [`enqueue`], for the tables in this schema.
-pub async fn enqueue_in(
-    schema: &str,
-    client: &impl GenericClient,
-    job: &NewJob,
-) -> Result<Enqueued, Error> {
+pub async fn enqueue_in(schema: &str, client: &impl GenericClient, job: &NewJob) -> Result<Enqueued, Error> {
     enqueue_with(&Statement::job_enqueue(schema), client, job).await
 }
 

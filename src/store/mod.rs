@@ -13,6 +13,7 @@ mod finish;
 mod import;
 mod look;
 mod migrate;
+mod new_job;
 mod operate;
 mod private;
 mod progress;

@@ -83,7 +83,9 @@ impl TransactionSlot {
         let lent = match std::mem::replace(&mut *place, Place::Out) {
             Place::NotOpen => None,
             Place::Back(lent) => Some(lent),
-            Place::Out => return Err(Failure::retry("the job's transaction is already open: drop the first one")),
+            Place::Out => {
+                return Err(Failure::retry("the job's transaction is already open: drop the first one"));
+            }
             Place::Closed => {
                 *place = Place::Closed;
                 return Err(Failure::retry("the attempt is over: no transaction can be opened any more"));
@@ -133,7 +135,8 @@ impl Store {
             }
         };
         let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
-        let begin = format!("begin; set local search_path to default; set local statement_timeout = {limit_ms}");
+        let begin =
+            format!("begin; set local search_path to default; set local statement_timeout = {limit_ms}");
         lent.client().batch_execute(&begin).await.map_err(|error| failure(&error))?;
         Ok(lent)
     }

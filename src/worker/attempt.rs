@@ -168,10 +168,7 @@ async fn work(
             settled(hours, ran).await
         }
         Runner::Sql(statement) => {
-            match shared
-                .sql_store
-                .run_sql(shared.worker_id(), statement, job, limit, shared.keeps(job))
-                .await
+            match shared.sql_store.run_sql(shared.worker_id(), statement, job, limit, shared.keeps(job)).await
             {
                 SqlRun::Committed => End::Written(Fate::Completed(None)),
                 SqlRun::ClaimLost => End::Stopped(StopReason::ClaimLost),

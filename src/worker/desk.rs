@@ -102,14 +102,18 @@ impl Context {
         let desk = self.own_desk()?;
         match &mut *desk.lock() {
             Some(enqueued) => enqueued.push(job),
-            None => return Err(Failure::retry("the attempt is over: nothing can be enqueued with it any more")),
+            None => {
+                return Err(Failure::retry("the attempt is over: nothing can be enqueued with it any more"));
+            }
         }
         Ok(())
     }
 
     fn own_desk(&self) -> Result<&Desk, Failure> {
         self.desk().ok_or_else(|| {
-            Failure::bury("this context has no worker: transactions and enqueue need one (see rowcrew::testing)")
+            Failure::bury(
+                "this context has no worker: transactions and enqueue need one (see rowcrew::testing)",
+            )
         })
     }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod bad_rows;
+mod blocking;
 mod cancel;
 mod cli_dead;
 mod cli_enqueue;
@@ -23,8 +24,10 @@ mod limits;
 mod outage;
 mod refused;
 mod retries;
+mod rust_api;
 mod schema;
 mod sql_headers;
 mod sql_plans;
 mod stop;
 mod support;
+mod testing;

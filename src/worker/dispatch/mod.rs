@@ -169,7 +169,9 @@ impl Dispatch {
         if let Some(own) = &limit.own {
             room = own.available_permits().saturating_sub(limit.waiting.len());
         }
-        if limit.blocking && let Some(pool) = &self.shared.blocking {
+        if limit.blocking
+            && let Some(pool) = &self.shared.blocking
+        {
             // The threads are shared: the jobs of other kinds that wait for one count as well.
             let limits = self.orders.iter().filter_map(|kinds| kinds.limit.as_ref());
             let waiting: usize = limits.filter(|l| l.blocking).map(|l| l.waiting.len()).sum();
@@ -204,8 +206,10 @@ impl Dispatch {
 
     /// Where a job waits for a slot: kinds with a limit of their own wait apart.
     fn queue_of(&mut self, ticket: &Ticket) -> &mut VecDeque<Ticket> {
-        let own =
-            self.orders.iter_mut().find(|kinds| kinds.limit.is_some() && kinds.names.contains(&ticket.job.kind));
+        let own = self
+            .orders
+            .iter_mut()
+            .find(|kinds| kinds.limit.is_some() && kinds.names.contains(&ticket.job.kind));
         match own.and_then(|kinds| kinds.limit.as_mut()) {
             Some(limit) => &mut limit.waiting,
             None => &mut self.buffer,

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::super::blocking::Blocking;
 use super::super::finisher::Ended;
 use super::super::held::Ticket;
 use super::super::{Shared, attempt};
-use super::super::blocking::Blocking;
 use super::{Dispatch, Limit};
 use crate::handler::Entry;
 
