@@ -158,14 +158,14 @@ async fn work(
             let handler = Arc::clone(handler);
             let run = async move { handler.run(context).await };
             let ran = AssertUnwindSafe(run).catch_unwind().await;
-            settled(hours, ran).await
+            settled(shared, hours, ran).await
         }
         Runner::Blocking(handler) => {
             let (context, hours) = with_desk();
             let handler = Arc::clone(handler);
             let pool = shared.blocking.as_ref().expect("made when a handler needs it");
             let ran = pool.run(thread, blocking::waker(shared), move || handler.run(context)).await;
-            settled(hours, ran).await
+            settled(shared, hours, ran).await
         }
         Runner::Sql(statement) => {
             match shared.sql_store.run_sql(shared.worker_id(), statement, job, limit, shared.keeps(job)).await
@@ -179,9 +179,9 @@ async fn work(
 }
 
 /// Writes at once what must commit together with the finish.
-async fn settled(hours: Hours, ran: Ran) -> End {
+async fn settled(shared: &Shared, hours: Hours, ran: Ran) -> End {
     let outcome = ran.unwrap_or_else(|panic| Err(panicked(&*panic)));
-    match hours.0.settle(outcome).await {
+    match hours.0.settle(shared, outcome).await {
         Settled::Answered(outcome) => End::Answered(outcome),
         Settled::Committed => End::Written(Fate::Completed(None)),
         Settled::ClaimLost => End::Stopped(StopReason::ClaimLost),

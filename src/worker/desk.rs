@@ -1,7 +1,7 @@
 //! What a running handler may ask of its worker: to report progress, to open a transaction that commits with the
 //! finish, to enqueue more jobs with it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::Shared;
@@ -11,7 +11,8 @@ use crate::{Failure, Job, Outcome, Success};
 
 /// The desk of one attempt.
 pub(super) struct Desk {
-    shared: Arc<Shared>,
+    /// Weak: a thread that never returns holds its desk, and must not keep the worker's connections open.
+    shared: Weak<Shared>,
     job: Arc<Job>,
     slot: TransactionSlot,
     /// Jobs to enqueue with the finish; nothing is taken any more once the attempt is over.
@@ -31,7 +32,7 @@ pub(super) enum Settled {
 impl Desk {
     pub(super) fn new(shared: &Arc<Shared>, job: &Arc<Job>) -> Arc<Self> {
         Arc::new(Self {
-            shared: shared.clone(),
+            shared: Arc::downgrade(shared),
             job: job.clone(),
             slot: TransactionSlot::default(),
             enqueued: Mutex::new(Some(Vec::new())),
@@ -39,11 +40,10 @@ impl Desk {
     }
 
     /// Commits what the handler left here with the job's finish, or rolls it back.
-    pub(super) async fn settle(&self, outcome: Outcome) -> Settled {
+    pub(super) async fn settle(&self, shared: &Shared, outcome: Outcome) -> Settled {
         let enqueued = self.lock().take().unwrap_or_default();
         match outcome {
             Ok(Success::Done(result)) if self.slot.is_used() || !enqueued.is_empty() => {
-                let shared = &self.shared;
                 let kept = (result.as_deref(), shared.keeps(&self.job));
                 let finish =
                     shared.sql_store.finish_in(&self.slot, shared.worker_id(), &self.job, kept, &enqueued);
@@ -54,7 +54,7 @@ impl Desk {
                 }
             }
             outcome => {
-                self.shared.sql_store.roll_back(&self.slot).await;
+                shared.sql_store.roll_back(&self.slot).await;
                 Settled::Answered(outcome)
             }
         }
@@ -67,7 +67,9 @@ impl Desk {
 
 impl handler::Desk for Desk {
     fn progress(&self, json: String) {
-        self.shared.reports.put(&self.job, json);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.reports.put(&self.job, json);
+        }
     }
 }
 
@@ -93,7 +95,8 @@ impl Context {
     pub async fn transaction(&self) -> Result<Transaction, Failure> {
         let desk = self.own_desk()?;
         let left = self.deadline.saturating_duration_since(Instant::now());
-        desk.shared.sql_store.open_in(&desk.slot, left.max(Duration::from_millis(1))).await
+        let shared = desk.shared.upgrade().ok_or_else(|| Failure::retry("the worker has stopped"))?;
+        shared.sql_store.open_in(&desk.slot, left.max(Duration::from_millis(1))).await
     }
 
     /// Enqueues a job with this job's finish: if the handler answers `Ok` it is there, exactly once; otherwise it

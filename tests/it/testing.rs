@@ -62,7 +62,7 @@ async fn a_look_at_what_is_enqueued_says_what_there_is_instead() {
     }
     db.assert_enqueued("a", &json!({"n": 2})).await;
     db.assert_not_enqueued("a", &json!({"n": 1})).await;
-    assert!(said("a", json!({"n": 1})).await.contains(r#"of that kind there are: {"n":2,"more":true}"#));
+    assert!(said("a", json!({"n": 1})).await.contains(r#"of that kind there are: {"more":true,"n":2}"#));
     assert!(said("b", json!({})).await.ends_with("none of that kind; there are: a (2)"));
 }
 

@@ -84,6 +84,9 @@ struct Dispatch {
 struct Kinds {
     names: Vec<Arc<str>>,
     limit: Option<Limit>,
+    /// The last claim brought all it asked for: as soon as one more can start it is looked for, however long the
+    /// worker would pause for other kinds.
+    more: bool,
 }
 
 /// What one kind with a limit of its own, or all kinds that share the blocking threads, must have to start a job.
@@ -109,11 +112,11 @@ fn orders(registry: &Registry) -> VecDeque<Kinds> {
             };
             let limit =
                 Limit { own: Some(Arc::new(Semaphore::new(most))), blocking, waiting: VecDeque::new() };
-            own.push_back(Kinds { names: vec![kind.clone()], limit: Some(limit) });
+            own.push_back(Kinds { names: vec![kind.clone()], limit: Some(limit), more: false });
         }
         if !names.is_empty() {
             let shared = blocking.then(|| Limit { own: None, blocking, waiting: VecDeque::new() });
-            orders.push_back(Kinds { names, limit: shared });
+            orders.push_back(Kinds { names, limit: shared, more: false });
         }
         orders.append(&mut own);
     }
@@ -188,11 +191,12 @@ impl Dispatch {
     }
 
     fn claim_if_wanted(&mut self) {
-        if self.claiming.len() >= CLAIMS_MAX || Instant::now() < self.next_look {
+        if self.claiming.len() >= CLAIMS_MAX {
             return;
         }
+        let due = Instant::now() >= self.next_look;
         for _ in 0..self.orders.len() {
-            let asked = self.room();
+            let asked = if due || self.orders[0].more { self.room() } else { 0 };
             // A second claim beside the first only for a full batch: smaller ones of many workers would step over
             // each other's locks. And none for a kind with a limit, whose slots are counted by what has arrived.
             let second = asked == BATCH_MAX && self.orders[0].limit.is_none();
