@@ -58,7 +58,7 @@ impl Worker {
         let signals = self.signals.then(|| stop_on_signals(self.stop.clone())).transpose();
         let signals =
             signals.map_err(|fault| Error::Input(format!("signals cannot be listened to: {fault}")))?;
-        let _signals = signals.map(|listening| InBackground::new(listening));
+        let _signals = signals.map(InBackground::new);
         self.store.check_ready().await?;
         maintenance::prepare(&self.store, self.kept).await?;
         let _upkeep = InBackground::new(maintenance::run(self.store.clone(), self.kept));

@@ -37,7 +37,7 @@ enum Place {
     /// The handler has it.
     Out,
     /// The handler is done with it.
-    Back(Lent),
+    Back(Box<Lent>),
     /// The attempt is over.
     Closed,
 }
@@ -61,7 +61,7 @@ impl Drop for Transaction {
         let mut place = self.slot.lock();
         // After the attempt's end nobody would commit it: the connection is closed.
         if let (Place::Out, Some(lent)) = (&*place, self.lent.take()) {
-            *place = Place::Back(lent);
+            *place = Place::Back(Box::new(lent));
         }
     }
 }
@@ -82,7 +82,7 @@ impl TransactionSlot {
         let mut place = self.lock();
         let lent = match std::mem::replace(&mut *place, Place::Out) {
             Place::NotOpen => None,
-            Place::Back(lent) => Some(lent),
+            Place::Back(lent) => Some(*lent),
             Place::Out => {
                 return Err(Failure::retry("the job's transaction is already open: drop the first one"));
             }
@@ -230,7 +230,7 @@ impl Store {
     pub async fn roll_back(&self, slot: &TransactionSlot) {
         let place = std::mem::replace(&mut *slot.lock(), Place::Closed);
         if let Place::Back(lent) = place {
-            roll_back(lent).await;
+            roll_back(*lent).await;
         }
     }
 }

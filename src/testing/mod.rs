@@ -168,16 +168,16 @@ impl Database {
     /// Checks that an unfinished job of the kind has a payload that contains this (as `@>` of Postgres: further
     /// fields may be there).
     pub async fn assert_enqueued(&self, kind: &str, payload: &Value) {
-        if self.matching(kind, payload).await == 0 {
-            panic!("no job {kind} with {payload} is enqueued; {}", self.there(kind).await);
-        }
+        let found = self.matching(kind, payload).await > 0;
+        let there = if found { String::new() } else { self.there(kind).await };
+        assert!(found, "no job {kind} with {payload} is enqueued; {there}");
     }
 
     /// Checks that there is no such job.
     pub async fn assert_not_enqueued(&self, kind: &str, payload: &Value) {
-        if self.matching(kind, payload).await > 0 {
-            panic!("a job {kind} with {payload} is enqueued; {}", self.there(kind).await);
-        }
+        let found = self.matching(kind, payload).await > 0;
+        let there = if found { self.there(kind).await } else { String::new() };
+        assert!(!found, "a job {kind} with {payload} is enqueued; {there}");
     }
 
     async fn matching(&self, kind: &str, payload: &Value) -> i64 {
