@@ -28,6 +28,7 @@ async fn send(email: Email, context: Context) -> Result<String, Failure> {
 }
 
 /// Computes, and would hold up everything else if it were async: it runs on a blocking thread.
+#[allow(clippy::needless_pass_by_value, reason = "the form of a handler")]
 fn digest(text: String, context: Context) -> Result<u64, Failure> {
     let mut sum = 0_u64;
     for round in 0..200_000_000_u64 {

@@ -55,7 +55,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::WorkerBuilder;
 use crate::handler::{Context, IntoHandler};
 use crate::store::{NewJob, enqueue};
-use crate::{Job, JobId, Outcome};
+use crate::{Backoff, Jitter, Job, JobId, Outcome};
 
 /// How long a worker of a test may take before the test fails; only one that hangs meets it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -136,7 +136,10 @@ impl Database {
     /// Enqueues a job and runs it on the spot, one try, with the worker's handlers and everything they can do; its
     /// queue is one of its own, so that no other job runs.
     pub async fn run(&self, worker: WorkerBuilder, kind: &str, payload: impl Serialize) -> Ran {
-        let job = NewJob::new(kind, &payload).expect("a payload that can be JSON").queue(INLINE);
+        // A failed try is looked at before the next one: no backoff of moments.
+        let wait = Backoff::Fixed { delay_ms: 3_600_000, jitter: Jitter::None, give_up_after_ms: None };
+        let job =
+            NewJob::new(kind, &payload).expect("a payload that can be JSON").queue(INLINE).backoff(&wait);
         let id = match enqueue(&self.client, &job).await {
             Ok(enqueued) => enqueued.id(),
             Err(error) => panic!("{kind} cannot be enqueued: {error}"),

@@ -10,7 +10,7 @@ async fn countdown(n: u32, context: Context) -> Result<u32, Failure> {
     match n {
         0 => Ok(0),
         13 => Err(Failure::bury("unlucky")),
-        99 => Err(Failure::retry("not today")),
+        99 => Err(Failure::retry_after(Duration::from_secs(600), "not today")),
         n => {
             context.enqueue(NewJob::new("countdown", &(n - 1))?)?;
             Ok(n)
