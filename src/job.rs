@@ -70,6 +70,31 @@ pub struct Job {
     pub traceparent: Option<Box<str>>,
 }
 
+impl Job {
+    /// A job that no table has: the first try of a job of kind `example`, due just now.
+    pub fn example() -> Self {
+        Self {
+            id: 1,
+            claim_id: 1,
+            kind: "example".into(),
+            queue: "default".into(),
+            priority: PRIORITY_NORMAL,
+            payload: "{}".into(),
+            attempt: 1,
+            crashes: 0,
+            max_attempts: None,
+            backoff: None,
+            timeout: None,
+            expires_in: None,
+            age: Duration::ZERO,
+            waited: Duration::ZERO,
+            cancel_requested: false,
+            keep: true,
+            traceparent: None,
+        }
+    }
+}
+
 /// What is decided for a job from its row and from its handler's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobDefaults {

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::settings;
+use crate::api::stop_on_signals;
 use crate::config::{self, Config, Overrides, Run};
 use crate::handler::guard;
 use crate::maintenance;
@@ -72,7 +72,7 @@ pub(super) async fn run(config: Config, exit_with_stdin: bool) -> anyhow::Result
         let stop = stop.clone();
         std::thread::spawn(move || stop_at_end_of_stdin(&stop));
     }
-    let stopper = tokio::spawn(listen_for_signals(stop)?);
+    let stopper = tokio::spawn(stop_on_signals(stop)?);
     store.check_ready().await?;
     maintenance::prepare(&store, kept).await?;
     let upkeep = tokio::spawn(maintenance::run(store.clone(), kept));
@@ -94,21 +94,6 @@ fn guard_children(config: &Config) -> anyhow::Result<()> {
     let started = config::program_in_memory().and_then(guard::start);
     started
         .context("the guard of child processes cannot be started; check the limits of processes and memory")
-}
-
-/// The first signal drains, the second one stops at once.
-fn listen_for_signals(stop: watch::Sender<Stopping>) -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        for next in [Stopping::Drain, Stopping::Now] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            stop.send_replace(next);
-        }
-    })
 }
 
 /// On a thread of its own: a runtime would wait for the read before it ends.

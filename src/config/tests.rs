@@ -114,9 +114,9 @@ fn all_faults_come_in_one_report_with_source_and_key() {
             "rowcrew.toml:8: log.format is \"xml\": expected one of text, json",
             "rowcrew.toml:15: handlers.b.type is \"process\": not yet supported in this version",
             "rowcrew.toml:17: handlers.c.timeout is \"8d\": expected 1ms to 7d",
-            "rowcrew.toml:16: handlers.c.type is missing: expected one of http, command, sql, sleep, noop, \
+            "rowcrew.toml:16: handlers.c.type is missing: expected one of http, command, sql, sleep, block, noop, \
              echo, fail",
-            "rowcrew.toml:19: handlers.d.type is \"htp\": expected one of http, command, sql, sleep, noop, \
+            "rowcrew.toml:19: handlers.d.type is \"htp\": expected one of http, command, sql, sleep, block, noop, \
              echo, fail; did you mean http?",
             "rowcrew.toml:13: handlers.\"email.send\".max_attempts is a number with a fraction: expected a \
              whole number, 1 to 10000",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Handler;
+use super::{BlockingHandler, Handler};
 use crate::JobDefaults;
 
 /// How the jobs of a kind are run.
@@ -11,6 +11,8 @@ use crate::JobDefaults;
 pub enum Runner {
     /// By a handler, which knows no database.
     Handler(Arc<dyn Handler>),
+    /// By a handler that blocks, on one of the worker's blocking threads.
+    Blocking(Arc<dyn BlockingHandler>),
     /// By this SQL statement, in one transaction with the finish. The payload is `$1`.
     Sql(Arc<str>),
 }
@@ -24,6 +26,13 @@ pub struct Entry {
     pub defaults: Arc<JobDefaults>,
     /// How many of the kind run at once in one process, where that is limited.
     pub concurrency: Option<usize>,
+}
+
+impl Entry {
+    /// Whether it needs a blocking thread.
+    pub fn is_blocking(&self) -> bool {
+        matches!(self.runner, Runner::Blocking(_))
+    }
 }
 
 /// The handlers of one worker.
@@ -62,8 +71,8 @@ impl Registry {
         self.entries.iter()
     }
 
-    /// Whether any kind is run by SQL.
-    pub fn has_sql(&self) -> bool {
-        self.entries.values().any(|entry| matches!(entry.runner, Runner::Sql(_)))
+    /// Whether any kind needs blocking threads.
+    pub fn has_blocking(&self) -> bool {
+        self.entries.values().any(Entry::is_blocking)
     }
 }

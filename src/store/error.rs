@@ -94,7 +94,7 @@ pub enum Error {
         /// What refinery says.
         reason: String,
     },
-    /// A file that shall be enqueued has a fault.
+    /// What was given has a fault: a file to enqueue, the settings of a worker.
     #[error("{0}")]
     Input(String),
 }

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::blocking::{self, Ran};
+use super::desk::{Desk, Hours, Settled};
 use super::held::{StopReason, Ticket};
 use super::tally::Attempt;
 use super::verdict::{entry, fate_of};
 use super::{Ended, Shared};
 use crate::handler::{Context, Entry, Runner};
 use crate::store::{Fate, SqlRun};
-use crate::{Failure, FailureClass, Job, Outcome};
+use crate::{Failure, FailureClass, Job, Outcome, Verdict};
 
 /// How long a handler that was told to stop may take before its work is dropped.
 /// Shorter than the second that a shutdown may take beyond the drain time.
@@ -29,11 +32,18 @@ enum End {
 }
 
 /// Runs the attempt and says how the job ends.
-pub(super) async fn run(shared: &Shared, entry: &Entry, ticket: Ticket) -> Ended {
+///
+/// A blocking handler runs on the given thread, which is free again when its work returns, not before.
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    entry: &Entry,
+    ticket: Ticket,
+    thread: Option<OwnedSemaphorePermit>,
+) -> Ended {
     let began = Instant::now();
     let end = match refusal(&ticket) {
         Some(end) => end,
-        None => attempt(shared, entry, &ticket, began).await,
+        None => attempt(shared, entry, &ticket, began, thread).await,
     };
     let ran = began.elapsed();
     let job = &ticket.job;
@@ -68,11 +78,13 @@ fn refusal(ticket: &Ticket) -> Option<End> {
 }
 
 fn expired() -> Failure {
-    Failure::bury(FailureClass::Expired, "expires_at passed before it was done")
+    Failure::bury_as(FailureClass::Expired, "expires_at passed before it was done")
 }
 
 fn fate(shared: &Shared, entry: &Entry, job: &Job, outcome: Outcome, ran: Duration) -> Fate {
-    if let Err(failure) = &outcome {
+    if let Err(failure) = &outcome
+        && !matches!(failure.verdict, Verdict::Snooze(_))
+    {
         tracing::info!(
             job.id, job.kind = &*job.kind, attempt = job.attempt, class = failure.class.as_str(),
             error = %crate::text::truncated(&failure.message, 500), "an attempt failed"
@@ -81,7 +93,13 @@ fn fate(shared: &Shared, entry: &Entry, job: &Job, outcome: Outcome, ran: Durati
     fate_of(outcome, job, ran, &entry.defaults, shared.worker_id(), fastrand::f64())
 }
 
-async fn attempt(shared: &Shared, entry: &Entry, ticket: &Ticket, began: Instant) -> End {
+async fn attempt(
+    shared: &Arc<Shared>,
+    entry: &Entry,
+    ticket: &Ticket,
+    began: Instant,
+    thread: Option<OwnedSemaphorePermit>,
+) -> End {
     let job = &ticket.job;
     let limit = job.timeout.unwrap_or(entry.defaults.timeout);
     let (limit, at_limit) = match job.expires_in {
@@ -89,7 +107,7 @@ async fn attempt(shared: &Shared, entry: &Entry, ticket: &Ticket, began: Instant
         _ => (limit, FailureClass::Timeout),
     };
     let deadline = began + limit;
-    let work = work(shared, entry, ticket, limit, deadline);
+    let work = work(shared, entry, ticket, (limit, deadline), thread);
     tokio::pin!(work);
     let stop = ticket.stop.token();
     tokio::select! {
@@ -100,7 +118,7 @@ async fn attempt(shared: &Shared, entry: &Entry, ticket: &Ticket, began: Instant
             Err(_) => End::Stopped(ticket.stop.reason().unwrap_or(StopReason::Shutdown)),
         },
         () = tokio::time::sleep_until(deadline.into()) => {
-            let failure = Failure::retry(FailureClass::Timeout, format!("timed out after {limit:?}"));
+            let failure = Failure::retry_as(FailureClass::Timeout, format!("timed out after {limit:?}"));
             named(End::Answered(Err(failure)), at_limit)
         }
     }
@@ -119,22 +137,38 @@ fn named(end: End, at_limit: FailureClass) -> End {
 }
 
 /// The handler's work; a panic in it is an answer too.
-async fn work(shared: &Shared, entry: &Entry, ticket: &Ticket, limit: Duration, deadline: Instant) -> End {
+async fn work(
+    shared: &Arc<Shared>,
+    entry: &Entry,
+    ticket: &Ticket,
+    (limit, deadline): (Duration, Instant),
+    thread: Option<OwnedSemaphorePermit>,
+) -> End {
     let job = &ticket.job;
+    let with_desk = || {
+        let desk = Desk::new(shared, job);
+        let context = Context::new(job.clone(), deadline, ticket.stop.token().clone());
+        (context.with_desk(desk.clone()), Hours(desk))
+    };
     match &entry.runner {
         Runner::Handler(handler) => {
-            let context = Context { job: job.clone(), deadline, cancelled: ticket.stop.token().clone() };
+            let (context, hours) = with_desk();
             let handler = Arc::clone(handler);
             let run = async move { handler.run(context).await };
-            match AssertUnwindSafe(run).catch_unwind().await {
-                Ok(outcome) => End::Answered(outcome),
-                Err(panic) => End::Answered(Err(panicked(&*panic))),
-            }
+            let ran = AssertUnwindSafe(run).catch_unwind().await;
+            settled(shared, hours, ran).await
+        }
+        Runner::Blocking(handler) => {
+            let (context, hours) = with_desk();
+            let handler = Arc::clone(handler);
+            let pool = shared.blocking.as_ref().expect("made when a handler needs it");
+            let ran = pool.run(thread, blocking::waker(shared), move || handler.run(context)).await;
+            settled(shared, hours, ran).await
         }
         Runner::Sql(statement) => {
             // Boxed, as is all that few jobs need: its size would be that of every job.
             let keep = shared.keeps(job);
-            let run = shared.sql_store().run_sql(shared.worker_id(), statement, job, limit, keep);
+            let run = shared.sql_store.run_sql(shared.worker_id(), statement, job, limit, keep);
             match Box::pin(run).await {
                 SqlRun::Committed => End::Written(Fate::Completed(None)),
                 SqlRun::ClaimLost => End::Stopped(StopReason::ClaimLost),
@@ -144,13 +178,23 @@ async fn work(shared: &Shared, entry: &Entry, ticket: &Ticket, limit: Duration, 
     }
 }
 
+/// Writes at once what must commit together with the finish.
+async fn settled(shared: &Shared, hours: Hours, ran: Ran) -> End {
+    let outcome = ran.unwrap_or_else(|panic| Err(panicked(&*panic)));
+    match hours.0.settle(shared, outcome).await {
+        Settled::Answered(outcome) => End::Answered(outcome),
+        Settled::Committed => End::Written(Fate::Completed(None)),
+        Settled::ClaimLost => End::Stopped(StopReason::ClaimLost),
+    }
+}
+
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned());
-    Failure::retry(FailureClass::Panic, format!("the handler panicked: {text}"))
+    Failure::retry_as(FailureClass::Panic, format!("the handler panicked: {text}"))
 }
 
 /// A job given back as it was, not begun.
@@ -165,7 +209,7 @@ pub(super) fn given_back(shared: &Shared, ticket: &Ticket) -> Ended {
 
 /// A job whose kind has no handler here after all; it cannot be claimed, so this is a fault of ours.
 pub(super) fn unknown_kind(shared: &Shared, ticket: &Ticket) -> Ended {
-    let failure = Failure::retry(
+    let failure = Failure::retry_as(
         FailureClass::Start,
         format!("this worker has no handler for kind {}", ticket.job.kind),
     );

@@ -5,8 +5,10 @@ use std::path::Path;
 
 /// Each module's floor; a module names only lower ones. What is not here (job, outcome, backoff ...) is the
 /// ground: plain words, free to all.
-const FLOORS: [(&str, u8); 9] = [
+const FLOORS: [(&str, u8); 11] = [
     ("cli", 4),
+    ("testing", 4),
+    ("api", 3),
     ("bench", 3),
     ("demo", 3),
     ("worker", 2),
@@ -19,7 +21,7 @@ const FLOORS: [(&str, u8); 9] = [
 
 /// Libraries, and the only places that may name them.
 const OWNERS: [(&str, &[&str]); 8] = [
-    ("tokio_postgres", &["store/", "bench/"]),
+    ("tokio_postgres", &["store/", "bench/", "testing/"]),
     ("deadpool_postgres", &["store/", "bench/"]),
     ("refinery", &["store/"]),
     ("clap", &["cli/"]),

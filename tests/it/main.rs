@@ -8,6 +8,7 @@
 
 mod bad_rows;
 mod bench_smoke;
+mod blocking;
 mod cancel;
 mod children;
 mod cli_dead;
@@ -27,9 +28,11 @@ mod limits;
 mod outage;
 mod refused;
 mod retries;
+mod rust_api;
 mod schema;
 mod sql_headers;
 mod sql_plans;
 mod stop;
 mod support;
+mod testing;
 mod turns;

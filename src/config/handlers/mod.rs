@@ -54,6 +54,8 @@ pub enum Run {
     Sql(Sql),
     /// Waits as long as the payload says.
     Sleep,
+    /// The same on a blocking thread.
+    Block,
     /// Does nothing.
     Noop,
     /// Answers with the payload.
@@ -87,11 +89,12 @@ type Reader = fn(&mut Table<'_>) -> Run;
 
 impl Run {
     fn read(table: &mut Table<'_>) -> Option<Self> {
-        let types: [(&str, Reader); 7] = [
+        let types: [(&str, Reader); 8] = [
             ("http", |table| Self::Http(Http::read(table))),
             ("command", |table| Self::Command(Command::read(table))),
             ("sql", |table| Self::Sql(Sql::read(table))),
             ("sleep", |_| Self::Sleep),
+            ("block", |_| Self::Block),
             ("noop", |_| Self::Noop),
             ("echo", |_| Self::Echo),
             ("fail", |_| Self::Fail),

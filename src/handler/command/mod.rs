@@ -179,7 +179,7 @@ impl CommandHandler {
 
     async fn attempt(&self, context: &Context) -> Outcome {
         let command = self.prepare(&context.job).map_err(|unfit| {
-            Failure::bury(FailureClass::Start, format!("`{}` was not started: {unfit}", self.program()))
+            Failure::bury_as(FailureClass::Start, format!("`{}` was not started: {unfit}", self.program()))
         })?;
         let group = Group::spawn(command).map_err(|fault| self.not_started(&fault))?;
         let Ended { end, stdout, stderr } = run::run(group, context, self.settings.result_bytes_max).await;
@@ -191,12 +191,12 @@ impl CommandHandler {
             }
             End::Exited(_) if !self.settings.limits.is_none() && stderr.starts_with(SORRY) => {
                 let words = stderr.trim_end().trim_start_matches(SORRY);
-                return Err(Failure::retry(FailureClass::Start, format!("{words}; {CHECK_LIMITS}")));
+                return Err(Failure::retry_as(FailureClass::Start, format!("{words}; {CHECK_LIMITS}")));
             }
             End::Exited(status) => self.bad_exit(status),
             End::Lost(fault) => {
                 let message = format!("`{}`: its end was not seen: {fault}", self.program());
-                Failure::retry(FailureClass::Error, message)
+                Failure::retry_as(FailureClass::Error, message)
             }
             End::Cut(cut) => cut.failure(&format!("`{}`", self.program())),
         };
@@ -209,7 +209,7 @@ impl CommandHandler {
             (Some(EXIT_BAD_DATA), _) => {
                 let message =
                     format!("`{program}`: exit code {EXIT_BAD_DATA}: it says that the payload is at fault");
-                return Failure::bury(FailureClass::ExitCode, message);
+                return Failure::bury_as(FailureClass::ExitCode, message);
             }
             (Some(code), _) => (FailureClass::ExitCode, format!("exit code {code}")),
             (None, Some(9)) => {
@@ -225,7 +225,7 @@ impl CommandHandler {
         };
         let limits = self.settings.limits.in_force();
         let limits = if limits.is_empty() { limits } else { format!(" (its limits: {limits})") };
-        Failure::retry(class, format!("`{program}`: {end}{limits}"))
+        Failure::retry_as(class, format!("`{program}`: {end}{limits}"))
     }
 
     /// Says what to look at. The job is tried again: a deployment may be half done.
@@ -239,7 +239,7 @@ impl CommandHandler {
             io::ErrorKind::PermissionDenied => "check that the file is executable for the worker's user",
             _ => "check the limits of processes, open files and memory",
         };
-        Failure::retry(
+        Failure::retry_as(
             FailureClass::Start,
             format!("`{}` cannot be started: {fault}; {check}", self.program()),
         )

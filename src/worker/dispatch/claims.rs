@@ -21,6 +21,7 @@ const FAILED_PAUSE: Duration = Duration::from_millis(250);
 pub(super) struct Answer {
     worker_id: WorkerId,
     batch: i64,
+    kinds: Vec<Arc<str>>,
     asked: usize,
     sweep: bool,
     in_turn: bool,
@@ -57,12 +58,15 @@ impl Dispatch {
                 Ok(()) => shared.claims.claim(&order).await,
                 Err(error) => Err(error),
             };
-            Answer { worker_id, batch, asked, sweep, in_turn, took: began.elapsed(), outcome }
+            Answer { worker_id, batch, kinds, asked, sweep, in_turn, took: began.elapsed(), outcome }
         }));
     }
 
     pub(super) fn claimed(&mut self, answer: Answer) {
-        let Answer { worker_id, batch, asked, sweep, in_turn, took, outcome } = answer;
+        let Answer { worker_id, batch, kinds, asked, sweep, in_turn, took, outcome } = answer;
+        if let Some(order) = self.orders.iter_mut().find(|order| order.names == kinds) {
+            order.more = outcome.as_ref().is_ok_and(|claimed| claimed.len() == asked);
+        }
         match outcome {
             Ok(claimed) => {
                 self.shared.database_works();

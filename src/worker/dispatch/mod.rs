@@ -22,6 +22,7 @@ use super::lanes::Lanes;
 use super::liveness::Signal;
 use super::pace::{Idle, Pace, Turns};
 use super::{Shared, Stopping, attempt};
+use crate::handler::Registry;
 use claims::{Answer, next_answer};
 
 /// The most jobs of one claim: beyond it a claim gains nothing and holds its locks longer.
@@ -84,29 +85,52 @@ struct Dispatch {
 /// Kinds that are claimed together.
 struct Kinds {
     names: Vec<Arc<str>>,
-    /// For one kind with a limit: its own slots, and those of its jobs that wait for one.
-    limit: Option<(Arc<Semaphore>, VecDeque<Ticket>)>,
+    limit: Option<Limit>,
+    /// The last claim brought all it asked for: as soon as one more can start it is looked for, however long the
+    /// worker would pause for other kinds.
+    more: bool,
+}
+
+/// What one kind with a limit of its own, or all kinds that share the blocking threads, must have to start a job.
+struct Limit {
+    /// The slots of a kind with a limit of its own.
+    own: Option<Arc<Semaphore>>,
+    /// Whether it takes a blocking thread.
+    blocking: bool,
+    /// Claimed jobs that wait for a slot.
+    waiting: VecDeque<Ticket>,
+}
+
+/// Kinds that are claimed together: all without a limit, all that only share the blocking threads, and each one
+/// with a limit of its own.
+fn orders(registry: &Registry) -> VecDeque<Kinds> {
+    let mut orders = VecDeque::new();
+    for blocking in [false, true] {
+        let (mut own, mut names) = (VecDeque::new(), Vec::new());
+        for (kind, entry) in registry.iter().filter(|(_, entry)| entry.is_blocking() == blocking) {
+            let Some(most) = entry.concurrency else {
+                names.push(kind.clone());
+                continue;
+            };
+            let limit =
+                Limit { own: Some(Arc::new(Semaphore::new(most))), blocking, waiting: VecDeque::new() };
+            own.push_back(Kinds { names: vec![kind.clone()], limit: Some(limit), more: false });
+        }
+        if !names.is_empty() {
+            let shared = blocking.then(|| Limit { own: None, blocking, waiting: VecDeque::new() });
+            orders.push_back(Kinds { names, limit: shared, more: false });
+        }
+        orders.append(&mut own);
+    }
+    orders
 }
 
 impl Dispatch {
     fn new(shared: Arc<Shared>, ended: mpsc::UnboundedSender<Ended>) -> Self {
         let settings = &shared.settings;
-        let (limited, free): (Vec<_>, Vec<_>) =
-            shared.registry.iter().partition(|(_, e)| e.concurrency.is_some());
-        let mut orders: VecDeque<Kinds> = limited
-            .into_iter()
-            .map(|(kind, entry)| Kinds {
-                names: vec![kind.clone()],
-                limit: entry.concurrency.map(|n| (Arc::new(Semaphore::new(n)), VecDeque::new())),
-            })
-            .collect();
-        if !free.is_empty() {
-            let names = free.into_iter().map(|(kind, _)| kind.clone()).collect();
-            orders.push_front(Kinds { names, limit: None });
-        }
         Self {
             lanes: Lanes::new(&settings.queues),
-            orders,
+            orders: orders(&shared.registry),
             empty_looks: 0,
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             buffer: VecDeque::new(),
@@ -140,11 +164,26 @@ impl Dispatch {
         // Claim when slots are free, or when what is held in advance is half used up.
         let room =
             if waiting == 0 || waiting < ahead / 2 { (free + ahead).saturating_sub(waiting) } else { 0 };
-        let own = self.orders.front().map_or(0, |kinds| match &kinds.limit {
-            Some((slots, waiting)) => slots.available_permits().saturating_sub(waiting.len()),
-            None => usize::MAX,
-        });
+        let own = self.orders.front().map_or(0, |kinds| self.room_of(kinds));
         room.min(own).min(BATCH_MAX).min(self.pace.fit())
+    }
+
+    /// Jobs of these kinds that could start now, as far as their own limits go.
+    fn room_of(&self, kinds: &Kinds) -> usize {
+        let Some(limit) = &kinds.limit else { return usize::MAX };
+        let mut room = usize::MAX;
+        if let Some(own) = &limit.own {
+            room = own.available_permits().saturating_sub(limit.waiting.len());
+        }
+        if limit.blocking
+            && let Some(pool) = &self.shared.blocking
+        {
+            // The threads are shared: the jobs of other kinds that wait for one count as well.
+            let limits = self.orders.iter().filter_map(|kinds| kinds.limit.as_ref());
+            let waiting: usize = limits.filter(|l| l.blocking).map(|l| l.waiting.len()).sum();
+            room = room.min(pool.free().saturating_sub(waiting));
+        }
+        room
     }
 
     fn has_room(&mut self) -> bool {
@@ -155,11 +194,12 @@ impl Dispatch {
     }
 
     fn claim_if_wanted(&mut self) {
-        if self.claiming.len() >= CLAIMS_MAX || Instant::now() < self.next_look {
+        if self.claiming.len() >= CLAIMS_MAX {
             return;
         }
+        let due = Instant::now() >= self.next_look;
         for _ in 0..self.orders.len() {
-            let asked = self.room();
+            let asked = if due || self.orders[0].more { self.room() } else { 0 };
             // A second claim beside the first only for a full batch: smaller ones of many workers would step over
             // each other's locks. And none for a kind with a limit, whose slots are counted by what has arrived.
             let second = asked == BATCH_MAX && self.orders[0].limit.is_none();
@@ -173,10 +213,12 @@ impl Dispatch {
 
     /// Where a job waits for a slot: kinds with a limit of their own wait apart.
     fn queue_of(&mut self, ticket: &Ticket) -> &mut VecDeque<Ticket> {
-        let own =
-            self.orders.iter_mut().find(|kinds| kinds.limit.is_some() && kinds.names[0] == ticket.job.kind);
+        let own = self
+            .orders
+            .iter_mut()
+            .find(|kinds| kinds.limit.is_some() && kinds.names.contains(&ticket.job.kind));
         match own.and_then(|kinds| kinds.limit.as_mut()) {
-            Some((_, waiting)) => waiting,
+            Some(limit) => &mut limit.waiting,
             None => &mut self.buffer,
         }
     }
@@ -202,8 +244,8 @@ impl Dispatch {
     fn waiting(&mut self) -> Vec<Ticket> {
         let mut all: Vec<Ticket> = self.buffer.drain(..).chain(self.suspects.drain(..)).collect();
         for kinds in &mut self.orders {
-            if let Some((_, waiting)) = &mut kinds.limit {
-                all.extend(waiting.drain(..));
+            if let Some(limit) = &mut kinds.limit {
+                all.extend(limit.waiting.drain(..));
             }
         }
         all

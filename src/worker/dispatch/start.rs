@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::super::blocking::Blocking;
 use super::super::finisher::Ended;
 use super::super::held::Ticket;
 use super::super::{Shared, attempt};
-use super::Dispatch;
+use super::{Dispatch, Limit};
 use crate::handler::Entry;
 
 impl Dispatch {
@@ -20,20 +21,20 @@ impl Dispatch {
             return;
         }
         for at in 0..self.orders.len() {
-            while let Some((own, waiting)) = &mut self.orders[at].limit
-                && !waiting.is_empty()
-                && let Ok(own) = own.clone().try_acquire_owned()
+            while let Some(limit) = &mut self.orders[at].limit
+                && !limit.waiting.is_empty()
+                && let Some((own, thread)) = limit.try_acquire(self.shared.blocking.as_ref())
             {
                 let Ok(slot) = self.slots.clone().try_acquire_owned() else { return };
-                let ticket = waiting.pop_front().expect("not empty");
-                self.start(ticket, slot, Some(own));
+                let ticket = limit.waiting.pop_front().expect("not empty");
+                self.start(ticket, slot, own, thread);
             }
         }
         while !self.buffer.is_empty()
             && let Ok(slot) = self.slots.clone().try_acquire_owned()
         {
             let ticket = self.buffer.pop_front().expect("not empty");
-            self.start(ticket, slot, None);
+            self.start(ticket, slot, None, None);
         }
     }
 
@@ -45,7 +46,7 @@ impl Dispatch {
         if let Some(suspect) = (idle && !self.alone).then(|| self.suspects.pop_front()).flatten() {
             self.alone = true;
             let slots = self.slots.clone().try_acquire_many_owned(all as u32).expect("all are free");
-            self.start(suspect, slots, None);
+            self.start(suspect, slots, None, None);
         } else {
             // Other suspects wait here for the workers to be idle, but not for the one that runs.
             let keep = if self.alone { VecDeque::new() } else { std::mem::take(&mut self.suspects) };
@@ -54,8 +55,14 @@ impl Dispatch {
         }
     }
 
-    /// Starts a job in its slot, and in one of its kind's own where these are limited.
-    fn start(&mut self, ticket: Ticket, slot: OwnedSemaphorePermit, own: Option<OwnedSemaphorePermit>) {
+    /// Starts a job in its slot, and in one of its kind's own and on a thread where these are limited.
+    fn start(
+        &mut self,
+        ticket: Ticket,
+        slot: OwnedSemaphorePermit,
+        own: Option<OwnedSemaphorePermit>,
+        thread: Option<OwnedSemaphorePermit>,
+    ) {
         self.pace.started();
         let Some(entry) = self.shared.registry.get(&ticket.job.kind).cloned() else {
             let _ = self.ended.send(attempt::unknown_kind(&self.shared, &ticket));
@@ -63,14 +70,30 @@ impl Dispatch {
         };
         let run = Run { shared: self.shared.clone(), ended: self.ended.clone(), entry, alone: self.alone };
         run.shared.running.fetch_add(1, Ordering::Relaxed);
-        let job = async move {
-            run.job(ticket).await;
+        tokio::spawn(async move {
+            run.job(ticket, thread).await;
             run.shared.running.fetch_sub(1, Ordering::Relaxed);
             drop((slot, own));
             run.shared.changed.notify_one();
-        };
+        });
+    }
+}
 
-        tokio::spawn(job);
+impl Limit {
+    /// Takes what a job needs beside a slot of the worker, if it is all free: slots of its kind, and a thread.
+    fn try_acquire(
+        &self,
+        pool: Option<&Blocking>,
+    ) -> Option<(Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>)> {
+        let own = match &self.own {
+            Some(own) => Some(own.clone().try_acquire_owned().ok()?),
+            None => None,
+        };
+        let thread = match pool.filter(|_| self.blocking) {
+            Some(pool) => Some(pool.try_thread()?),
+            None => None,
+        };
+        Some((own, thread))
     }
 }
 
@@ -83,17 +106,17 @@ struct Run {
 }
 
 impl Run {
-    async fn job(&self, ticket: Ticket) {
+    async fn job(&self, ticket: Ticket, thread: Option<OwnedSemaphorePermit>) {
         if self.alone {
             // Boxed, because the size of what few jobs need would be that of every job.
-            return Box::pin(self.job_alone(ticket)).await;
+            return Box::pin(self.job_alone(ticket, thread)).await;
         }
-        let ended = attempt::run(&self.shared, &self.entry, ticket).await;
+        let ended = attempt::run(&self.shared, &self.entry, ticket, thread).await;
         let _ = self.ended.send(ended);
     }
 
     /// Runs a job that is to blame if the worker now dies.
-    async fn job_alone(&self, ticket: Ticket) {
+    async fn job_alone(&self, ticket: Ticket, thread: Option<OwnedSemaphorePermit>) {
         let shared = &self.shared;
         tracing::warn!(
             job.id = ticket.job.id,
@@ -105,7 +128,7 @@ impl Run {
             let _ = self.ended.send(attempt::given_back(&self.shared, &ticket));
             return;
         }
-        let _ = self.ended.send(attempt::run(shared, &self.entry, ticket).await);
+        let _ = self.ended.send(attempt::run(shared, &self.entry, ticket, thread).await);
         let _ = shared.store.set_alone(shared.worker_id(), None).await;
     }
 }
