@@ -12,28 +12,28 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Handle;
 
 /// A running command, leader of its own process group. Dropping it kills the group.
-pub(super) struct Group {
+pub(in crate::handler) struct Group {
     /// Taken once the group is killed: from then on the number may name somebody else's group.
     child: Option<Child>,
     id: Pid,
 }
 
 /// The parent's ends of the command's pipes.
-pub(super) struct Pipes {
-    pub(super) stdin: Option<ChildStdin>,
-    pub(super) stdout: Option<ChildStdout>,
-    pub(super) stderr: Option<ChildStderr>,
+pub(in crate::handler) struct Pipes {
+    pub(in crate::handler) stdin: Option<ChildStdin>,
+    pub(in crate::handler) stdout: Option<ChildStdout>,
+    pub(in crate::handler) stderr: Option<ChildStderr>,
 }
 
 impl Group {
-    pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
+    pub(in crate::handler) fn spawn(mut command: Command) -> io::Result<Self> {
         let child = command.process_group(0).spawn()?;
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let id = id.ok_or_else(|| io::Error::other("the child has no process id"))?;
         Ok(Self { child: Some(child), id })
     }
 
-    pub(super) fn take_pipes(&mut self) -> Pipes {
+    pub(in crate::handler) fn take_pipes(&mut self) -> Pipes {
         let child = self.child.as_mut();
         child.map_or(Pipes { stdin: None, stdout: None, stderr: None }, |child| Pipes {
             stdin: child.stdin.take(),
@@ -43,7 +43,7 @@ impl Group {
     }
 
     /// Waits for the command itself, not for what it started.
-    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
+    pub(in crate::handler) async fn wait(&mut self) -> io::Result<ExitStatus> {
         match &mut self.child {
             Some(child) => child.wait().await,
             None => Err(Errno::CHILD.into()),
@@ -51,12 +51,12 @@ impl Group {
     }
 
     /// Asks the whole group to end.
-    pub(super) fn terminate(&self) {
+    pub(in crate::handler) fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
     /// Kills the whole group, and returns when the command itself is gone.
-    pub(super) async fn kill(&mut self) {
+    pub(in crate::handler) async fn kill(&mut self) {
         if let Some(child) = self.child.take() {
             self.signal(Signal::KILL);
             collect(child, self.id).await;

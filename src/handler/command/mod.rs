@@ -3,7 +3,7 @@
 //! The command line comes from the configuration and never from a job, and no shell reads it. The command and all
 //! it starts form one process group, which does not outlive the attempt.
 
-mod group;
+pub(super) mod group;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -98,6 +98,49 @@ impl CommandSettings {
             None => name != DATABASE_URL && !name.as_encoded_bytes().starts_with(OWN_PREFIX.as_bytes()),
         }
     }
+
+    /// The settings, checked, with what is inherited cut down to what is passed on.
+    pub(super) fn checked(mut self) -> Result<Self, String> {
+        self.check()?;
+        let inherited = std::mem::take(&mut self.inherited);
+        self.inherited = inherited.into_iter().filter(|(name, _)| self.passes(name)).collect();
+        Ok(self)
+    }
+
+    pub(super) fn program(&self) -> &str {
+        &self.command[0]
+    }
+
+    /// The command, all of its streams piped.
+    pub(super) fn prepare(&self) -> Command {
+        let mut command = Command::new(self.program());
+        command
+            .args(&self.command[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .env_clear()
+            .envs(self.inherited.iter().map(|(name, value)| (name, value)))
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command
+    }
+
+    /// Says what to look at when it cannot be started.
+    pub(super) fn not_started(&self, fault: &io::Error) -> String {
+        let dir_is_missing = self.dir.as_ref().is_some_and(|dir| !dir.is_dir());
+        let check = match fault.kind() {
+            _ if dir_is_missing => "check that its `dir` exists on the worker's machine",
+            io::ErrorKind::NotFound => {
+                "check that it is installed where the worker runs and on its PATH; of a script, the first line too"
+            }
+            io::ErrorKind::PermissionDenied => "check that the file is executable for the worker's user",
+            _ => "check the limits of processes, open files and memory",
+        };
+        format!("`{}` cannot be started: {fault}; {check}", self.program())
+    }
 }
 
 impl fmt::Debug for CommandSettings {
@@ -116,37 +159,23 @@ impl fmt::Debug for CommandSettings {
 
 impl CommandHandler {
     /// Checks the settings. Whether the program exists is seen when it runs: it may be installed later.
-    pub fn new(mut settings: CommandSettings) -> Result<Self, String> {
-        settings.check()?;
-        let inherited = std::mem::take(&mut settings.inherited);
-        settings.inherited = inherited.into_iter().filter(|(name, _)| settings.passes(name)).collect();
-        Ok(Self { settings })
+    pub fn new(settings: CommandSettings) -> Result<Self, String> {
+        Ok(Self { settings: settings.checked()? })
     }
 
     fn program(&self) -> &str {
-        &self.settings.command[0]
+        self.settings.program()
     }
 
     fn prepare(&self, job: &Job) -> Command {
-        let settings = &self.settings;
-        let mut command = Command::new(self.program());
+        let mut command = self.settings.prepare();
         command
-            .args(&settings.command[1..])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .env_clear()
-            .envs(settings.inherited.iter().map(|(name, value)| (name, value)))
-            .envs(settings.env.iter().map(|(name, value)| (name, value)))
             .env("ROWCREW_JOB_ID", job.id.to_string())
             .env("ROWCREW_KIND", &*job.kind)
             .env("ROWCREW_QUEUE", &*job.queue)
             .env("ROWCREW_ATTEMPT", job.attempt.to_string());
         if let Some(traceparent) = &job.traceparent {
             command.env("ROWCREW_TRACEPARENT", &**traceparent);
-        }
-        if let Some(dir) = &settings.dir {
-            command.current_dir(dir);
         }
         command
     }
@@ -190,21 +219,9 @@ impl CommandHandler {
         }
     }
 
-    /// Says what to look at. The job is tried again: a deployment may be half done.
+    /// The job is tried again: a deployment may be half done.
     fn not_started(&self, fault: &io::Error) -> Failure {
-        let dir_is_missing = self.settings.dir.as_ref().is_some_and(|dir| !dir.is_dir());
-        let check = match fault.kind() {
-            _ if dir_is_missing => "check that its `dir` exists on the worker's machine",
-            io::ErrorKind::NotFound => {
-                "check that it is installed where the worker runs and on its PATH; of a script, the first line too"
-            }
-            io::ErrorKind::PermissionDenied => "check that the file is executable for the worker's user",
-            _ => "check the limits of processes, open files and memory",
-        };
-        Failure::retry(
-            FailureClass::Start,
-            format!("`{}` cannot be started: {fault}; {check}", self.program()),
-        )
+        Failure::retry(FailureClass::Start, self.settings.not_started(fault))
     }
 }
 
