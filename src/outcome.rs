@@ -36,6 +36,8 @@ pub enum Verdict {
     RetryAfter(Duration),
     /// Never try again: the failure is permanent.
     Bury,
+    /// Run it again after this time, at no cost of an attempt: it did not fail.
+    Snooze(Duration),
 }
 
 /// The sort of a failure.
@@ -88,18 +90,47 @@ impl FailureClass {
 }
 
 impl Failure {
-    /// A transient failure: the job is tried again after its backoff.
-    pub fn retry(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), detail: None, verdict: Verdict::Retry }
+    /// A transient failure: the job is tried again after its backoff, while attempts are left.
+    pub fn retry(message: impl Into<String>) -> Self {
+        Self::retry_as(FailureClass::Error, message)
     }
 
-    /// A transient failure that says when to try again.
-    pub fn retry_after(class: FailureClass, message: impl Into<String>, wait: Duration) -> Self {
-        Self { class, message: message.into(), detail: None, verdict: Verdict::RetryAfter(wait) }
+    /// A transient failure that says when to try again, while attempts are left.
+    pub fn retry_after(wait: Duration, message: impl Into<String>) -> Self {
+        Self::retry_after_as(FailureClass::Error, message, wait)
     }
 
     /// A permanent failure: the job goes to the dead letters at once.
-    pub fn bury(class: FailureClass, message: impl Into<String>) -> Self {
+    pub fn bury(message: impl Into<String>) -> Self {
+        Self::bury_as(FailureClass::Error, message)
+    }
+
+    /// No failure at all, but "not now": the job runs again after this time, at no cost of an attempt.
+    pub fn snooze(wait: Duration) -> Self {
+        let message = format!("snoozed for {wait:?}");
+        Self { class: FailureClass::Error, message, detail: None, verdict: Verdict::Snooze(wait) }
+    }
+
+    /// A transient failure for whatever serves as an error: `anyhow::Error`, a boxed error, a text.
+    ///
+    /// Errors that implement [`std::error::Error`] need none of it: `?` does the same.
+    pub fn from_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+        Self::retry(crate::text::error_chain(&*error))
+    }
+
+    /// As [`Failure::retry`], with its class.
+    pub fn retry_as(class: FailureClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), detail: None, verdict: Verdict::Retry }
+    }
+
+    /// As [`Failure::retry_after`], with its class.
+    pub fn retry_after_as(class: FailureClass, message: impl Into<String>, wait: Duration) -> Self {
+        Self { class, message: message.into(), detail: None, verdict: Verdict::RetryAfter(wait) }
+    }
+
+    /// As [`Failure::bury`], with its class.
+    pub fn bury_as(class: FailureClass, message: impl Into<String>) -> Self {
         Self { class, message: message.into(), detail: None, verdict: Verdict::Bury }
     }
 
@@ -115,6 +146,6 @@ impl Failure {
 /// So that `?` in a handler means: try again.
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::retry(FailureClass::Error, crate::text::error_chain(&error))
+        Self::retry(crate::text::error_chain(&error))
     }
 }

@@ -86,9 +86,9 @@ fn fail(context: &Context) -> Outcome {
     }
     Err(match payload.class {
         FailWith::Transient => {
-            Failure::retry(FailureClass::Error, format!("attempt {attempt} failed, as the payload asks"))
+            Failure::retry_as(FailureClass::Error, format!("attempt {attempt} failed, as the payload asks"))
         }
-        FailWith::Permanent => Failure::bury(
+        FailWith::Permanent => Failure::bury_as(
             FailureClass::Error,
             format!("attempt {attempt} failed for good, as the payload asks"),
         ),
@@ -98,7 +98,7 @@ fn fail(context: &Context) -> Outcome {
 /// A payload that cannot be read now cannot be read later either.
 fn read_payload<T: DeserializeOwned>(context: &Context, example: &str) -> Result<T, Failure> {
     serde_json::from_str(&context.job.payload).map_err(|fault| {
-        Failure::bury(FailureClass::Error, format!("payload: {fault}; expected one like {example}"))
+        Failure::bury_as(FailureClass::Error, format!("payload: {fault}; expected one like {example}"))
     })
 }
 

@@ -80,6 +80,6 @@ impl Cut {
             }
             Self::Deadline => (FailureClass::Timeout, "not done when the attempt's time was over"),
         };
-        Failure::retry(class, format!("{what}: {why}"))
+        Failure::retry_as(class, format!("{what}: {why}"))
     }
 }

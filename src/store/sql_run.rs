@@ -38,7 +38,7 @@ impl Store {
     ) -> SqlRun {
         let mut lent = match self.lend().await {
             Ok(lent) => lent,
-            Err(error) => return SqlRun::Failed(Failure::retry(FailureClass::Sql, error.to_string())),
+            Err(error) => return SqlRun::Failed(Failure::retry_as(FailureClass::Sql, error.to_string())),
         };
         let work = self.transaction(lent.client(), worker_id, statement, job, limit, keep);
         let outcome = tokio::time::timeout(limit + self.shared.settings.connect_timeout, work).await;
@@ -52,7 +52,7 @@ impl Store {
                 lent.settled = lent.client().batch_execute("rollback").await.is_ok();
                 SqlRun::Failed(failure(&source))
             }
-            Err(_) => SqlRun::Failed(Failure::retry(
+            Err(_) => SqlRun::Failed(Failure::retry_as(
                 FailureClass::Timeout,
                 format!("no answer from the database within {limit:?}"),
             )),
@@ -90,7 +90,7 @@ impl Store {
         let finished = match finished {
             Ok(rows) => rows,
             Err(Error::Statement { source, .. }) => return Err(source),
-            Err(error) => return Ok(SqlRun::Failed(Failure::retry(FailureClass::Sql, error.to_string()))),
+            Err(error) => return Ok(SqlRun::Failed(Failure::retry_as(FailureClass::Sql, error.to_string()))),
         };
         if finished.is_empty() {
             client.batch_execute("rollback").await?;
@@ -148,8 +148,8 @@ fn failure(source: &tokio_postgres::Error) -> Failure {
     let message = error::describe(source);
     let permanent = source.code().is_some_and(|code| matches!(&code.code()[..2], "22" | "23" | "42"));
     match source.code().map(tokio_postgres::error::SqlState::code) {
-        Some("57014") => Failure::retry(FailureClass::Timeout, message),
-        _ if permanent => Failure::bury(FailureClass::Sql, message),
-        _ => Failure::retry(FailureClass::Sql, message),
+        Some("57014") => Failure::retry_as(FailureClass::Timeout, message),
+        _ if permanent => Failure::bury_as(FailureClass::Sql, message),
+        _ => Failure::retry_as(FailureClass::Sql, message),
     }
 }

@@ -12,7 +12,7 @@ use super::verdict::{entry, fate_of};
 use super::{Ended, Shared};
 use crate::handler::{Context, Entry, Runner};
 use crate::store::{Fate, SqlRun};
-use crate::{Failure, FailureClass, Job, Outcome};
+use crate::{Failure, FailureClass, Job, Outcome, Verdict};
 
 /// How long a handler that was told to stop may take before its work is dropped.
 /// Shorter than the second that a shutdown may take beyond the drain time.
@@ -72,11 +72,13 @@ fn refusal(ticket: &Ticket) -> Option<End> {
 }
 
 fn expired() -> Failure {
-    Failure::bury(FailureClass::Expired, "expires_at passed before it was done")
+    Failure::bury_as(FailureClass::Expired, "expires_at passed before it was done")
 }
 
 fn fate(shared: &Shared, entry: &Entry, job: &Job, outcome: Outcome, ran: Duration) -> Fate {
-    if let Err(failure) = &outcome {
+    if let Err(failure) = &outcome
+        && !matches!(failure.verdict, Verdict::Snooze(_))
+    {
         tracing::info!(
             job.id, job.kind = &*job.kind, attempt = job.attempt, class = failure.class.as_str(),
             error = %crate::text::truncated(&failure.message, 500), "an attempt failed"
@@ -103,7 +105,7 @@ async fn attempt(shared: &Shared, entry: &Entry, ticket: &Ticket) -> End {
             Err(_) => End::Stopped(ticket.stop.reason().unwrap_or(StopReason::Shutdown)),
         },
         () = tokio::time::sleep(limit) => {
-            let failure = Failure::retry(FailureClass::Timeout, format!("timed out after {limit:?}"));
+            let failure = Failure::retry_as(FailureClass::Timeout, format!("timed out after {limit:?}"));
             named(End::Answered(Err(failure)), at_limit)
         }
     }
@@ -158,7 +160,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned());
-    Failure::retry(FailureClass::Panic, format!("the handler panicked: {text}"))
+    Failure::retry_as(FailureClass::Panic, format!("the handler panicked: {text}"))
 }
 
 /// A job given back as it was, not begun.
@@ -173,7 +175,7 @@ pub(super) fn given_back(shared: &Shared, ticket: &Ticket) -> Ended {
 
 /// A job whose kind has no handler here after all; it cannot be claimed, so this is a fault of ours.
 pub(super) fn unknown_kind(shared: &Shared, ticket: &Ticket) -> Ended {
-    let failure = Failure::retry(
+    let failure = Failure::retry_as(
         FailureClass::Start,
         format!("this worker has no handler for kind {}", ticket.job.kind),
     );

@@ -21,6 +21,7 @@ pub(super) fn fate_of(
     let failure = match outcome {
         Ok(Success::Done(result)) => return Fate::Completed(result),
         Ok(Success::Snooze(wait)) => return Fate::Snoozed { wait_ms: millis(wait) },
+        Err(Failure { verdict: Verdict::Snooze(wait), .. }) => return Fate::Snoozed { wait_ms: millis(wait) },
         Err(failure) => failure,
     };
     let error = entry(&failure, job, worker_id);
@@ -30,7 +31,7 @@ pub(super) fn fate_of(
     let backoff = backoff_of(job, defaults);
     let wait = match failure.verdict {
         Verdict::Bury => return Fate::Buried { reason: "permanent", error },
-        Verdict::RetryAfter(wait) => Some(wait),
+        Verdict::RetryAfter(wait) | Verdict::Snooze(wait) => Some(wait),
         Verdict::Retry => backoff.delay_after(failures(job), job.age + ran, random),
     };
     match wait {
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_retried_until_the_attempts_are_used_up() {
-        let failed = || Err(Failure::retry(FailureClass::Error, "no"));
+        let failed = || Err(Failure::retry_as(FailureClass::Error, "no"));
         assert!(matches!(fate(failed(), &job(2, 0)), Fate::Retry { wait_ms: 700, .. }));
         assert!(matches!(fate(failed(), &job(3, 0)), Fate::Buried { reason: "exhausted", .. }));
         assert!(matches!(fate(failed(), &job(4, 2)), Fate::Retry { .. }), "crashes cost no attempt");
@@ -135,7 +136,7 @@ mod tests {
         let mut job = job(1, 0);
         job.backoff = Some(r#"{"type":"fixed","delay_ms":1,"give_up_after_ms":1000}"#.into());
         let after = |ran| {
-            let failed = Err(Failure::retry(FailureClass::Error, "no"));
+            let failed = Err(Failure::retry_as(FailureClass::Error, "no"));
             fate_of(failed, &job, ran, &JobDefaults::default(), 7, 0.5)
         };
         assert!(matches!(after(Duration::from_millis(500)), Fate::Retry { .. }));
@@ -144,20 +145,28 @@ mod tests {
 
     #[test]
     fn a_permanent_failure_is_buried_at_once() {
-        let outcome = Err(Failure::bury(FailureClass::Status, "404"));
+        let outcome = Err(Failure::bury_as(FailureClass::Status, "404"));
         assert!(matches!(fate(outcome, &job(1, 0)), Fate::Buried { reason: "permanent", .. }));
     }
 
     #[test]
     fn a_handler_may_say_when_to_retry() {
         let wait = Duration::from_secs(9);
-        let outcome = Err(Failure::retry_after(FailureClass::Status, "429", wait));
+        let outcome = Err(Failure::retry_after_as(FailureClass::Status, "429", wait));
         assert!(matches!(fate(outcome, &job(1, 0)), Fate::Retry { wait_ms: 9000, .. }));
     }
 
     #[test]
+    fn a_snooze_costs_no_attempt_however_it_is_said() {
+        let wait = Duration::from_secs(9);
+        for outcome in [Ok(Success::Snooze(wait)), Err(Failure::snooze(wait))] {
+            assert!(matches!(fate(outcome, &job(3, 0)), Fate::Snoozed { wait_ms: 9000 }));
+        }
+    }
+
+    #[test]
     fn an_entry_of_history_is_json_without_nul() {
-        let failure = Failure::retry(FailureClass::ExitCode, "a\0b").with_detail("x\0\"y");
+        let failure = Failure::retry_as(FailureClass::ExitCode, "a\0b").with_detail("x\0\"y");
         let entry = entry(&failure, &job(1, 0), 7);
         let line: serde_json::Value = serde_json::from_str(&entry.entry).expect("JSON");
         assert_eq!(line["error"], "a\u{FFFD}b");

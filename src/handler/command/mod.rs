@@ -191,7 +191,7 @@ impl CommandHandler {
             End::Exited(status) => self.bad_exit(status),
             End::Lost(fault) => {
                 let message = format!("`{}`: its end was not seen: {fault}", self.program());
-                Failure::retry(FailureClass::Error, message)
+                Failure::retry_as(FailureClass::Error, message)
             }
             End::Cut(cut) => cut.failure(&format!("`{}`", self.program())),
         };
@@ -201,18 +201,18 @@ impl CommandHandler {
     fn bad_exit(&self, status: ExitStatus) -> Failure {
         let program = self.program();
         match (status.code(), status.signal()) {
-            (Some(EXIT_BAD_DATA), _) => Failure::bury(
+            (Some(EXIT_BAD_DATA), _) => Failure::bury_as(
                 FailureClass::ExitCode,
                 format!("`{program}`: exit code {EXIT_BAD_DATA}: it says that the payload is at fault"),
             ),
             (Some(code), _) => {
-                Failure::retry(FailureClass::ExitCode, format!("`{program}`: exit code {code}"))
+                Failure::retry_as(FailureClass::ExitCode, format!("`{program}`: exit code {code}"))
             }
-            (None, Some(9)) => Failure::retry(
+            (None, Some(9)) => Failure::retry_as(
                 FailureClass::Signal,
                 format!("`{program}`: ended by signal 9 (SIGKILL), often because memory ran out"),
             ),
-            (None, signal) => Failure::retry(
+            (None, signal) => Failure::retry_as(
                 FailureClass::Signal,
                 format!("`{program}`: ended by signal {}", signal.unwrap_or_default()),
             ),
@@ -221,7 +221,7 @@ impl CommandHandler {
 
     /// The job is tried again: a deployment may be half done.
     fn not_started(&self, fault: &io::Error) -> Failure {
-        Failure::retry(FailureClass::Start, self.settings.not_started(fault))
+        Failure::retry_as(FailureClass::Start, self.settings.not_started(fault))
     }
 }
 

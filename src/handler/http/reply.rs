@@ -41,7 +41,7 @@ impl Endpoint {
 
     pub(super) fn no_reply(&self, fault: reqwest::Error) -> Failure {
         let why = text::error_chain(&fault.without_url());
-        Failure::retry(FailureClass::Network, format!("{}: no reply: {why}", self.label))
+        Failure::retry_as(FailureClass::Network, format!("{}: no reply: {why}", self.label))
     }
 
     pub(super) async fn judge(&self, reply: Response) -> Outcome {
@@ -60,7 +60,7 @@ impl Endpoint {
                     let why = text::error_chain(&fault.without_url());
                     let message =
                         format!("{}: {}, but the reply broke off: {why}", self.label, reply.status());
-                    return Err(Failure::retry(FailureClass::Network, message));
+                    return Err(Failure::retry_as(FailureClass::Network, message));
                 }
             }
         }
@@ -72,7 +72,7 @@ impl Endpoint {
         let message = format!("{}: {status}", self.label);
         let failure = if status.is_redirection() {
             let target = self.redirect_target(reply.headers());
-            Failure::bury(
+            Failure::bury_as(
                 FailureClass::Status,
                 format!(
                     "{message}: redirects to {target}; redirects are not followed: correct the handler's url"
@@ -81,9 +81,9 @@ impl Endpoint {
         } else if is_transient(status) {
             let wait = retry_after(reply.headers(), Utc::now());
             let verdict = wait.map_or(Verdict::Retry, Verdict::RetryAfter);
-            Failure { verdict, ..Failure::retry(FailureClass::Status, message) }
+            Failure { verdict, ..Failure::retry_as(FailureClass::Status, message) }
         } else {
-            Failure::bury(FailureClass::Status, message)
+            Failure::bury_as(FailureClass::Status, message)
         };
         failure.with_detail(refusal_body(reply).await)
     }
