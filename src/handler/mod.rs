@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use self::builtin::{Echo, Fail, Noop, Sleep};
@@ -31,6 +32,9 @@ pub use registry::{Entry, Registry, Runner};
 /// What a handler's work is, boxed so that handlers of every sort stand in one registry.
 pub type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
+/// The end of what a handler keeps running between jobs.
+pub type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Runs the jobs of one or more kinds.
 ///
 /// Delivery is at-least-once: a job whose worker died runs again, so the work must bear repetition.
@@ -39,6 +43,22 @@ pub type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 pub trait Handler: Send + Sync + 'static {
     /// Starts one attempt.
     fn run(self: Arc<Self>, context: Context) -> Work;
+
+    /// How many jobs it can run at once just now. While it is 0, none of its jobs is claimed by this worker, and
+    /// others may have them.
+    fn capacity(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Gets ready for jobs; called when a worker begins, within its runtime. `changed` is to be notified whenever
+    /// the capacity changes.
+    fn start(&self, _changed: &Arc<Notify>) {}
+
+    /// Ends what the handler keeps running between jobs; called when the worker's last job has ended. The worker
+    /// waits for it a few hundred milliseconds at most.
+    fn stop(&self) -> Stopped {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// What one attempt may know and use.

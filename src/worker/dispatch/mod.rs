@@ -5,6 +5,7 @@
 
 mod claims;
 mod drain;
+mod limit;
 mod start;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use super::liveness::Signal;
 use super::pace::{Idle, Pace};
 use super::{Shared, Stopping, attempt};
 use claims::{Answer, next_answer};
+use limit::Limit;
 
 /// The most jobs of one claim: beyond it a claim gains nothing and holds its locks longer.
 const BATCH_MAX: usize = 1_000;
@@ -82,20 +84,20 @@ struct Dispatch {
 /// Kinds that are claimed together.
 struct Kinds {
     names: Vec<Arc<str>>,
-    /// For one kind with a limit: its own slots, and those of its jobs that wait for one.
-    limit: Option<(Arc<Semaphore>, VecDeque<Ticket>)>,
+    /// For one kind that is limited by itself.
+    limit: Option<Limit>,
 }
 
 impl Dispatch {
     fn new(shared: Arc<Shared>, ended: mpsc::UnboundedSender<Ended>) -> Self {
         let settings = &shared.settings;
         let (limited, free): (Vec<_>, Vec<_>) =
-            shared.registry.iter().partition(|(_, e)| e.concurrency.is_some());
+            shared.registry.iter().partition(|(_, entry)| Limit::is_needed(entry));
         let mut orders: VecDeque<Kinds> = limited
             .into_iter()
             .map(|(kind, entry)| Kinds {
                 names: vec![kind.clone()],
-                limit: entry.concurrency.map(|n| (Arc::new(Semaphore::new(n)), VecDeque::new())),
+                limit: Some(Limit::new(entry, settings.concurrency)),
             })
             .collect();
         if !free.is_empty() {
@@ -137,8 +139,8 @@ impl Dispatch {
         // Claim when slots are free, or when what is held in advance is half used up.
         let room =
             if waiting == 0 || waiting < ahead / 2 { (free + ahead).saturating_sub(waiting) } else { 0 };
-        let own = self.orders.front().map_or(0, |kinds| match &kinds.limit {
-            Some((slots, waiting)) => slots.available_permits().saturating_sub(waiting.len()),
+        let own = self.orders.front_mut().map_or(0, |kinds| match &mut kinds.limit {
+            Some(limit) => limit.room(),
             None => usize::MAX,
         });
         room.min(own).min(BATCH_MAX)
@@ -173,7 +175,7 @@ impl Dispatch {
         let own =
             self.orders.iter_mut().find(|kinds| kinds.limit.is_some() && kinds.names[0] == ticket.job.kind);
         match own.and_then(|kinds| kinds.limit.as_mut()) {
-            Some((_, waiting)) => waiting,
+            Some(limit) => &mut limit.waiting,
             None => &mut self.buffer,
         }
     }
@@ -199,8 +201,8 @@ impl Dispatch {
     fn waiting(&mut self) -> Vec<Ticket> {
         let mut all: Vec<Ticket> = self.buffer.drain(..).chain(self.suspects.drain(..)).collect();
         for kinds in &mut self.orders {
-            if let Some((_, waiting)) = &mut kinds.limit {
-                all.extend(waiting.drain(..));
+            if let Some(limit) = &mut kinds.limit {
+                all.extend(limit.waiting.drain(..));
             }
         }
         all

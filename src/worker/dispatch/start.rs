@@ -20,12 +20,12 @@ impl Dispatch {
             return;
         }
         for at in 0..self.orders.len() {
-            while let Some((own, waiting)) = &mut self.orders[at].limit
-                && !waiting.is_empty()
-                && let Ok(own) = own.clone().try_acquire_owned()
+            self.give_back_shut(at);
+            while let Some(limit) = &mut self.orders[at].limit
+                && !limit.waiting.is_empty()
             {
                 let Ok(slot) = self.slots.clone().try_acquire_owned() else { return };
-                let ticket = waiting.pop_front().expect("not empty");
+                let Some((ticket, own)) = limit.next() else { break };
                 self.start(ticket, vec![slot, own]);
             }
         }
@@ -34,6 +34,17 @@ impl Dispatch {
         {
             let ticket = self.buffer.pop_front().expect("not empty");
             self.start(ticket, vec![slot]);
+        }
+    }
+
+    /// Jobs of a kind of which none can run for now go to others who may.
+    fn give_back_shut(&mut self, at: usize) {
+        if let Some(limit) = &mut self.orders[at].limit
+            && limit.is_shut()
+        {
+            for ticket in limit.waiting.drain(..) {
+                let _ = self.ended.send(attempt::given_back(&self.shared, &ticket));
+            }
         }
     }
 
