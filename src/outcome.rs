@@ -51,6 +51,8 @@ pub enum FailureClass {
     ExitCode,
     /// A command was ended by a signal.
     Signal,
+    /// A child process wrote what is no answer, or could not be spoken with.
+    Protocol,
     /// An HTTP reply other than 2xx.
     Status,
     /// No HTTP reply: name, connection, TLS, or a broken reply.
@@ -77,6 +79,7 @@ impl FailureClass {
             Self::Timeout => "timeout",
             Self::ExitCode => "exit_code",
             Self::Signal => "signal",
+            Self::Protocol => "protocol",
             Self::Status => "status",
             Self::Network => "network",
             Self::Sql => "sql",

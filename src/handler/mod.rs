@@ -7,6 +7,7 @@ mod builtin;
 mod command;
 mod http;
 mod output;
+mod process;
 pub mod signature;
 #[cfg(test)]
 mod testing;
@@ -25,6 +26,7 @@ pub use self::builtin::{Echo, Fail, Noop, Sleep};
 pub use self::command::{CommandHandler, CommandSettings};
 pub use self::http::{HttpHandler, HttpSettings};
 pub use self::output::{RESULT_BYTES_MAX_DEFAULT, RESULT_BYTES_MAX_LIMIT};
+pub use self::process::{JOBS_IN_HAND_MAX, PROCESSES_MAX, ProcessHandler, ProcessSettings};
 use crate::{Failure, FailureClass, Job, Outcome};
 
 pub use registry::{Entry, Registry, Runner};
