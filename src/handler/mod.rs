@@ -4,6 +4,7 @@
 //! [`Outcome`]; what becomes of the job is decided and written elsewhere.
 
 mod builtin;
+mod child;
 mod command;
 mod http;
 mod output;

@@ -3,7 +3,6 @@
 //! The command line comes from the configuration and never from a job, and no shell reads it. The command and all
 //! it starts form one process group, which does not outlive the attempt.
 
-pub(super) mod group;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -18,8 +17,8 @@ use std::sync::Arc;
 
 use tokio::process::Command;
 
-use self::group::Group;
 use self::run::{End, Ended};
+use super::child::Group;
 use super::{Context, Handler, Work, output};
 use crate::{Failure, FailureClass, Job, Outcome, Success};
 

@@ -12,9 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::ChildStdin;
 use tokio::time::timeout;
 
+use super::super::child::{Group, Pipes};
 use super::super::output::{Head, Tail};
 use super::super::{Context, Cut};
-use super::group::{Group, Pipes};
 use crate::text::DETAIL_BYTES_MAX;
 
 /// Between the request to end and the kill. Longer holds up a stopping worker, shorter spoils tidy ends.

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::super::command::group::Group;
+use super::super::child::Group;
 use super::Launch;
 use super::lines::{Lines, TooLong};
 use super::pool::{Due, Pool};
@@ -166,7 +166,6 @@ impl Child<'_> {
         let was_up = self.pool.retire(self.seat);
         let asked = matches!(why, Why::Overdue | Why::Closing);
         let status = match &why {
-            Why::Exited(_) => None,
             Why::Closed(_) => timeout(LAST_WORDS, self.group.wait()).await.ok(),
             Why::Overdue => {
                 self.stdin = None;
@@ -182,7 +181,7 @@ impl Child<'_> {
                 }
                 None
             }
-            Why::Rubbish(_) | Why::NotReady => None,
+            Why::Exited(_) | Why::Rubbish(_) | Why::NotReady => None,
         };
         let heard = match &why {
             Why::Exited(_) => self.last_answers().await,

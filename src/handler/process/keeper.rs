@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::command::group::Group;
+use super::super::child::Group;
 use super::Launch;
 use super::child::{self, Life};
 use super::pool::Pool;

@@ -47,7 +47,11 @@ impl Stderr {
             self.tail.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
             log.turn_over();
             log.bytes += length;
-            if lines.push(bytes, |line| Ok::<_, TooLong>(log.line(line))).is_err() {
+            let logged = lines.push(bytes, |line| {
+                log.line(line);
+                Ok::<_, TooLong>(())
+            });
+            if logged.is_err() {
                 // Without an end: logged as it comes.
                 log.line(lines.rest());
                 lines = Lines::new(CHUNK_BYTES * 2);
