@@ -1,7 +1,7 @@
 -- Shows that a worker lives, and tells it what it must know.
 --
 -- Params:  $1 id int8, $2 running int4, $3 state text, $4 locked bool (both connections hold the lock),
---          $5 lock_key int8
+--          $5 lock_key int8, $6 blocking jsonb (its blocking threads; null if it needs none)
 -- Returns: cancels int8, clock timestamptz
 -- Locks:   the worker's own row
 -- Plan:    Index Scan using workers_pkey
@@ -12,6 +12,7 @@ set
     running = $2,
     state = $3,
     lock_key = $5,
+    blocking = $6,
     -- A lock from before the server's last start is gone with it: the one now held was taken since.
     locked_at = case when not $4 then null
         when w.locked_at > pg_postmaster_start_time() then w.locked_at

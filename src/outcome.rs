@@ -53,6 +53,8 @@ pub enum FailureClass {
     Signal,
     /// A child process wrote what is no answer, or could not be spoken with.
     Protocol,
+    /// The payload is not what the handler takes.
+    Payload,
     /// An HTTP reply other than 2xx.
     Status,
     /// No HTTP reply: name, connection, TLS, or a broken reply.
@@ -80,6 +82,7 @@ impl FailureClass {
             Self::ExitCode => "exit_code",
             Self::Signal => "signal",
             Self::Protocol => "protocol",
+            Self::Payload => "payload",
             Self::Status => "status",
             Self::Network => "network",
             Self::Sql => "sql",

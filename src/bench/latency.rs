@@ -60,6 +60,7 @@ async fn in_worker(rig: &Rig<'_>) -> anyhow::Result<Vec<Duration>> {
         drain: Duration::from_secs(5),
         poll: Duration::from_secs(1),
         sql_connections: 1,
+        blocking_threads: 1,
         keep_finished: false,
     };
     let (stop, stopping) = watch::channel(Stopping::No);

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{self, Config, Run};
 use crate::handler::{
-    CommandHandler, CommandSettings, Echo, Entry, Fail, Handler, HttpHandler, HttpSettings, Noop,
+    Block, CommandHandler, CommandSettings, Echo, Entry, Fail, Handler, HttpHandler, HttpSettings, Noop,
     ProcessHandler, ProcessSettings, Registry, Runner, Sleep,
 };
 use crate::store::{self, Kept, ServerUrl};
@@ -39,6 +39,7 @@ pub(super) fn worker(config: &Config) -> worker::Settings {
         drain: config.worker.drain(),
         poll: config.worker.poll(),
         sql_connections: config.worker.sql_connections,
+        blocking_threads: config.worker.blocking_threads,
         keep_finished: config.retention.finished_days > 0,
     }
 }
@@ -72,6 +73,7 @@ fn runner(kind: &str, handler: &config::Handler, result_bytes_max: usize) -> Res
     Ok(match &handler.run {
         Run::Noop => of(Noop),
         Run::Sleep => of(Sleep),
+        Run::Block => Runner::Blocking(Arc::new(Block)),
         Run::Echo => of(Echo),
         Run::Fail => of(Fail),
         Run::Sql(sql) => Runner::Sql(sql.statement.as_str().into()),

@@ -9,7 +9,7 @@ use crate::store::Record;
 /// The longest text in a cell; the whole is in `show` and in `--json`.
 const CELL_CHARS_MAX: usize = 60;
 
-/// A column: its title, the field it shows, and how.
+/// A column: its title, the field it shows (`outer.inner` for one of a record inside), and how.
 pub(super) struct Column(pub(super) &'static str, pub(super) &'static str, pub(super) Form);
 
 /// How a field is shown.
@@ -47,7 +47,7 @@ pub(super) fn render(rows: &[Value], columns: &[Column]) -> String {
     table.load_style(presets::NOTHING);
     table.set_header(columns.iter().map(|Column(title, ..)| *title));
     for row in rows {
-        table.add_row(columns.iter().map(|Column(_, field, form)| show(&row[*field], *form)));
+        table.add_row(columns.iter().map(|Column(_, path, form)| show(field(row, path), *form)));
     }
     for (at, Column(.., form)) in columns.iter().enumerate() {
         if let Some(column) = table.column_mut(at)
@@ -57,6 +57,10 @@ pub(super) fn render(rows: &[Value], columns: &[Column]) -> String {
         }
     }
     table.trim_fmt()
+}
+
+fn field<'a>(row: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(row, |value, name| &value[name])
 }
 
 /// One value in the words of a person.

@@ -7,14 +7,19 @@ use super::table::{self, Column, Form};
 use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rowcrew workers --json")]
+#[command(
+    after_help = "THREADS, BUSY and EXHAUSTED tell of the threads for blocking handlers: how many there may be, how many\n\
+    are at work, and for how many seconds since the start all of them were. Blocking jobs waited in their\n\
+    queues then, and other kinds went on. --json adds utilisation (0 to 1, of the last minute).\n\n\
+    Example:\n  rowcrew workers --json"
+)]
 pub(super) struct Args {
     /// Print a JSON array.
     #[arg(long)]
     json: bool,
 }
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 12] = [
     Column("ID", "id", Form::Number),
     Column("NAME", "name", Form::Text),
     Column("PID", "pid", Form::Number),
@@ -22,6 +27,9 @@ const COLUMNS: [Column; 9] = [
     Column("RUNNING", "running", Form::Number),
     Column("OF", "concurrency", Form::Number),
     Column("BEAT (S AGO)", "beat_age_seconds", Form::Number),
+    Column("THREADS", "blocking.threads", Form::Number),
+    Column("BUSY", "blocking.busy", Form::Number),
+    Column("EXHAUSTED (S)", "blocking.exhausted_seconds", Form::Number),
     Column("QUEUES", "queues", Form::Text),
     Column("KINDS", "kinds", Form::Text),
 ];

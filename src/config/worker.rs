@@ -23,6 +23,8 @@ pub struct Worker {
     pub poll_ms: u64,
     /// Connections that sql handlers share.
     pub sql_connections: usize,
+    /// Threads that blocking handlers share.
+    pub blocking_threads: usize,
 }
 
 impl Worker {
@@ -36,6 +38,7 @@ impl Worker {
             drain_ms: table.whole("drain_ms", 25_000, 0..=3_600_000),
             poll_ms: table.whole("poll_ms", 1_000, 10..=60_000),
             sql_connections: table.whole("sql_connections", 4, 1..=100),
+            blocking_threads: table.whole("blocking_threads", 32, 1..=1_000),
         };
         table.finish();
         worker

@@ -1,12 +1,12 @@
 //! Handlers that need nothing outside: for benchmarks, demonstrations and fault injection.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Context, Handler, Work};
+use super::{BlockingHandler, Context, Cut, Handler, Work};
 use crate::{Failure, FailureClass, Outcome, Success};
 
 /// Does nothing, and so shows what the queue itself costs.
@@ -16,6 +16,10 @@ pub struct Noop;
 /// Waits for the payload's `{"ms": 3500}`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sleep;
+
+/// As [`Sleep`], but with code that blocks its thread.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Block;
 
 /// Gives the payload back as the result.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,6 +67,22 @@ impl Handler for Sleep {
                 Err(cut) => Err(cut.failure("sleep")),
             }
         })
+    }
+}
+
+impl BlockingHandler for Block {
+    fn run(&self, context: Context) -> Outcome {
+        const LOOK_EVERY: Duration = Duration::from_millis(10);
+        let payload: SleepPayload = read_payload(&context, r#"{"ms": 3500}"#)?;
+        let ends = Instant::now() + Duration::from_millis(payload.ms);
+        while let Some(left) = ends.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            if context.should_stop() {
+                let cut = if context.cancelled.is_cancelled() { Cut::Cancelled } else { Cut::Deadline };
+                return Err(cut.failure("block"));
+            }
+            std::thread::sleep(left.min(LOOK_EVERY));
+        }
+        Ok(Success::Done(None))
     }
 }
 

@@ -13,24 +13,27 @@ pub mod signature;
 #[cfg(test)]
 mod testing;
 
+mod context;
 mod registry;
+mod typed;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
-pub use self::builtin::{Echo, Fail, Noop, Sleep};
+pub use self::builtin::{Block, Echo, Fail, Noop, Sleep};
 pub use self::command::{CommandHandler, CommandSettings};
+use self::context::Cut;
 pub use self::http::{HttpHandler, HttpSettings};
 pub use self::output::{RESULT_BYTES_MAX_DEFAULT, RESULT_BYTES_MAX_LIMIT};
 pub use self::process::{JOBS_IN_HAND_MAX, PROCESSES_MAX, ProcessHandler, ProcessSettings};
-use crate::{Failure, FailureClass, Job, Outcome};
+use crate::Outcome;
 
+pub use context::{Context, Desk, PROGRESS_BYTES_MAX};
 pub use registry::{Entry, Registry, Runner};
+pub use typed::{IntoBlocking, IntoFailure, IntoHandler};
 
 /// What a handler's work is, boxed so that handlers of every sort stand in one registry.
 pub type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -64,45 +67,12 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// What one attempt may know and use.
-#[derive(Debug, Clone)]
-pub struct Context {
-    /// The job; its payload is JSON text.
-    pub job: Arc<Job>,
-    /// When the attempt is cut off.
-    pub deadline: Instant,
-    /// Set when the job is cancelled or the worker must stop; long work should look at it.
-    pub cancelled: CancellationToken,
-}
-
-/// Why an attempt was broken off before its work had ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cut {
-    Cancelled,
-    Deadline,
-}
-
-impl Context {
-    /// Awaits the work as long as the attempt may last; work that is cut off is dropped.
-    async fn within<F: Future>(&self, work: F) -> Result<F::Output, Cut> {
-        tokio::select! {
-            // Work that has ended is worth more than the news that it should end.
-            biased;
-            output = work => Ok(output),
-            () = self.cancelled.cancelled() => Err(Cut::Cancelled),
-            () = tokio::time::sleep_until(self.deadline.into()) => Err(Cut::Deadline),
-        }
-    }
-}
-
-impl Cut {
-    fn failure(self, what: &str) -> Failure {
-        let (class, why) = match self {
-            Self::Cancelled => {
-                (FailureClass::Cancelled, "broken off: the job was cancelled or the worker must stop")
-            }
-            Self::Deadline => (FailureClass::Timeout, "not done when the attempt's time was over"),
-        };
-        Failure::retry_as(class, format!("{what}: {why}"))
-    }
+/// Runs the jobs of one or more kinds with code that blocks its thread: each on one of the worker's blocking
+/// threads (`worker.blocking_threads`). While none is free, no such job is claimed, and other kinds go on.
+///
+/// Blocking code cannot be taken off its thread. When the attempt is over before it returns, the job goes its
+/// way, and the thread stays in use until it does return: look at [`Context::should_stop`] in long work.
+pub trait BlockingHandler: Send + Sync + 'static {
+    /// Runs one attempt.
+    fn run(&self, context: Context) -> Outcome;
 }

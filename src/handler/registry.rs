@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 
-use super::Handler;
+use super::{BlockingHandler, Handler};
 use crate::JobDefaults;
 
 /// How the jobs of a kind are run.
@@ -14,6 +14,8 @@ use crate::JobDefaults;
 pub enum Runner {
     /// By a handler, which knows no database.
     Handler(Arc<dyn Handler>),
+    /// By a handler that blocks, on one of the worker's blocking threads.
+    Blocking(Arc<dyn BlockingHandler>),
     /// By this SQL statement, in one transaction with the finish. The payload is `$1`.
     Sql(Arc<str>),
 }
@@ -23,7 +25,7 @@ impl Runner {
     pub fn capacity(&self) -> usize {
         match self {
             Self::Handler(handler) => handler.capacity(),
-            Self::Sql(_) => usize::MAX,
+            Self::Blocking(_) | Self::Sql(_) => usize::MAX,
         }
     }
 }
@@ -37,6 +39,13 @@ pub struct Entry {
     pub defaults: Arc<JobDefaults>,
     /// How many of the kind run at once in one process, where that is limited.
     pub concurrency: Option<usize>,
+}
+
+impl Entry {
+    /// Whether it needs a blocking thread.
+    pub fn is_blocking(&self) -> bool {
+        matches!(self.runner, Runner::Blocking(_))
+    }
 }
 
 /// The handlers of one worker.
@@ -88,12 +97,12 @@ impl Registry {
     fn handlers(&self) -> impl Iterator<Item = &Arc<dyn Handler>> {
         self.entries.values().filter_map(|entry| match &entry.runner {
             Runner::Handler(handler) => Some(handler),
-            Runner::Sql(_) => None,
+            Runner::Blocking(_) | Runner::Sql(_) => None,
         })
     }
 
-    /// Whether any kind is run by SQL.
-    pub fn has_sql(&self) -> bool {
-        self.entries.values().any(|entry| matches!(entry.runner, Runner::Sql(_)))
+    /// Whether any kind needs blocking threads.
+    pub fn has_blocking(&self) -> bool {
+        self.entries.values().any(Entry::is_blocking)
     }
 }

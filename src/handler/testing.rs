@@ -34,7 +34,7 @@ pub(super) fn job(payload: &str) -> Job {
 }
 
 pub(super) fn context(job: Job, time_left: Duration) -> Context {
-    Context { job: Arc::new(job), deadline: Instant::now() + time_left, cancelled: CancellationToken::new() }
+    Context::new(Arc::new(job), Instant::now() + time_left, CancellationToken::new())
 }
 
 /// Runs one attempt of a job with this payload.

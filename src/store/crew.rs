@@ -1,6 +1,7 @@
 //! The workers among each other: entering, beating, watching, rescuing, leaving.
 
-use super::time::Moment;
+use super::session::Params;
+use super::time::{JsonText, Moment};
 use super::{Error, Store};
 use crate::{CRASHES_MAX, ClaimId, JobId, WorkerId};
 
@@ -93,7 +94,7 @@ impl Store {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// Shows that the worker lives; `None` when the others have found it lost and given its jobs back.
+    /// Shows that the worker lives, with the figures of its blocking threads (JSON text); `None` when the others have found it lost and given its jobs back.
     pub async fn beat(
         &self,
         id: WorkerId,
@@ -101,9 +102,11 @@ impl Store {
         state: &str,
         locked: bool,
         lock_key: i64,
+        blocking: Option<&str>,
     ) -> Result<Option<Beat>, Error> {
-        let rows =
-            self.query(&self.statements.worker_beat, &[&id, &running, &state, &locked, &lock_key]).await?;
+        let blocking = blocking.map(JsonText);
+        let params: Params<'_> = &[&id, &running, &state, &locked, &lock_key, &blocking];
+        let rows = self.query(&self.statements.worker_beat, params).await?;
         Ok(rows.first().map(|row| Beat { cancels: row.get(0), clock: row.get(1) }))
     }
 

@@ -1,7 +1,12 @@
 //! Puts jobs in, one at a time; [`super::Import`] puts in many.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, GenericClient, Row};
+
+use super::sql::Statement;
 use super::time::{Interval, JsonText, Moment};
 use super::{Error, Store};
 use crate::{JobId, PRIORITY_NORMAL};
@@ -89,31 +94,96 @@ pub enum Enqueued {
 impl Store {
     /// Inserts a job, unless its `unique_key` is taken.
     pub async fn enqueue(&self, job: &NewJob) -> Result<Enqueued, Error> {
-        let (run_at, run_in_ms) = When::halves(job.run_at);
-        let (expires_at, expires_in_ms) = When::halves(job.expires_at);
-        let row = self
-            .query_one(
-                &self.statements.job_enqueue,
-                &[
-                    &job.kind,
-                    &JsonText(&job.payload),
-                    &job.queue_or_default(),
-                    &i32::from(job.priority_or_default()),
-                    &run_at,
-                    &run_in_ms,
-                    &job.max_attempts,
-                    &job.backoff.as_deref().map(JsonText),
-                    &job.timeout.map(Interval),
-                    &expires_at,
-                    &expires_in_ms,
-                    &job.unique_key,
-                    &job.group_key,
-                    &job.tags,
-                    &job.meta.as_deref().map(JsonText),
-                ],
-            )
-            .await?;
-        let id = row.get(0);
-        Ok(if row.get(1) { Enqueued::Existing(id) } else { Enqueued::New(id) })
+        let columns = Columns::of(job);
+        let row = self.query_one(&self.statements.job_enqueue, &columns.params()).await?;
+        Ok(enqueued(&row))
+    }
+
+    /// The same over a given connection.
+    pub(super) async fn enqueue_over(&self, client: &Client, job: &NewJob) -> Result<Enqueued, Error> {
+        let columns = Columns::of(job);
+        let rows = self.send(client, &self.statements.job_enqueue, &columns.params()).await?;
+        Ok(enqueued(&rows[0]))
+    }
+}
+
+/// Enqueues a job over a client of the caller's, a `Client` or `Transaction` of `tokio_postgres` or
+/// `deadpool_postgres`: in a transaction the job exists exactly if that commits.
+///
+/// For the schema `rowcrew`; [`enqueue_in`] names another one. One round trip, and it passes transaction-mode
+/// poolers. Programs with another driver send [`crate::sql::ENQUEUE`].
+pub async fn enqueue(client: &impl GenericClient, job: &NewJob) -> Result<Enqueued, Error> {
+    static STATEMENT: OnceLock<Statement> = OnceLock::new();
+    enqueue_with(STATEMENT.get_or_init(|| Statement::job_enqueue("rowcrew")), client, job).await
+}
+
+/// As [`enqueue`], for the tables in this schema.
+pub async fn enqueue_in(schema: &str, client: &impl GenericClient, job: &NewJob) -> Result<Enqueued, Error> {
+    enqueue_with(&Statement::job_enqueue(schema), client, job).await
+}
+
+async fn enqueue_with(
+    statement: &Statement,
+    client: &impl GenericClient,
+    job: &NewJob,
+) -> Result<Enqueued, Error> {
+    let columns = Columns::of(job);
+    let typed: Vec<_> = columns.params().into_iter().zip(statement.params.iter().cloned()).collect();
+    let sent = client.query_typed_one(&statement.text, &typed).await;
+    let row = sent.map_err(|source| Error::Statement { statement: statement.name, source })?;
+    Ok(enqueued(&row))
+}
+
+fn enqueued(row: &Row) -> Enqueued {
+    let id = row.get(0);
+    if row.get(1) { Enqueued::Existing(id) } else { Enqueued::New(id) }
+}
+
+/// A job as `job_enqueue.sql` takes it.
+struct Columns<'a> {
+    job: &'a NewJob,
+    payload: JsonText<'a>,
+    queue: &'a str,
+    priority: i32,
+    run: (Option<Moment>, Option<i64>),
+    backoff: Option<JsonText<'a>>,
+    timeout: Option<Interval>,
+    expires: (Option<Moment>, Option<i64>),
+    meta: Option<JsonText<'a>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(job: &'a NewJob) -> Self {
+        Self {
+            job,
+            payload: JsonText(&job.payload),
+            queue: job.queue_or_default(),
+            priority: i32::from(job.priority_or_default()),
+            run: When::halves(job.run_at),
+            backoff: job.backoff.as_deref().map(JsonText),
+            timeout: job.timeout.map(Interval),
+            expires: When::halves(job.expires_at),
+            meta: job.meta.as_deref().map(JsonText),
+        }
+    }
+
+    fn params(&self) -> [&(dyn ToSql + Sync); 15] {
+        [
+            &self.job.kind,
+            &self.payload,
+            &self.queue,
+            &self.priority,
+            &self.run.0,
+            &self.run.1,
+            &self.job.max_attempts,
+            &self.backoff,
+            &self.timeout,
+            &self.expires.0,
+            &self.expires.1,
+            &self.job.unique_key,
+            &self.job.group_key,
+            &self.job.tags,
+            &self.meta,
+        ]
     }
 }

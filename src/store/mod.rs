@@ -15,6 +15,7 @@ mod look;
 mod migrate;
 mod operate;
 mod private;
+mod progress;
 mod schema;
 mod session;
 pub mod sql;
@@ -23,6 +24,7 @@ mod sql_run;
 mod test_server;
 mod time;
 mod tls;
+mod transaction;
 mod url;
 
 use std::sync::Arc;
@@ -34,16 +36,18 @@ pub use claim::{ClaimOrder, Claimed, Lane};
 pub use connect::{ConnectError, Connector, ServerClient, ServerConnection, ServerStream};
 pub use crew::{Beat, Observed, Registration, Rescued};
 pub use duties::Kept;
-pub use enqueue::{Enqueued, NewJob, When};
+pub use enqueue::{Enqueued, NewJob, When, enqueue, enqueue_in};
 pub use error::Error;
 pub use finish::{Ending, ErrorEntry, Fate};
 pub use import::Import;
 pub use look::{DeadFilter, JobFilter, JobPage, JobShown, Record};
 pub use migrate::{Migrated, schema_version};
 pub use private::{Notice, Private};
+pub use progress::Progress;
 pub use sql_run::SqlRun;
 pub use time::Moment;
 pub use tls::{TlsError, tls_connector};
+pub use transaction::{Transaction, TransactionSlot};
 pub use url::{
     APPLICATION_NAME, KEEPALIVES_IDLE, KEEPALIVES_INTERVAL, KEEPALIVES_RETRIES, Roots, ServerUrl, SslMode,
     TCP_USER_TIMEOUT, UrlError,

@@ -54,13 +54,18 @@ macro_rules! statements {
 statements! {
     claim_forget, claims_reclaim, dead_count, dead_discard, dead_discard_many, dead_edit, dead_list,
     dead_prune, dead_revive, dead_revive_many, depth_sample, finished_prune, import_begin, import_outcome,
-    job_bury, job_cancel, job_claim, job_discard, job_enqueue, job_expire, job_finish, job_requeue, job_retry, job_show,
+    job_bury, job_cancel, job_claim, job_discard, job_enqueue, job_expire, job_finish, job_progress, job_requeue, job_retry, job_show,
     jobs_cancelled, jobs_copy, jobs_horizon, jobs_list, queue_pause, queue_purge, queue_resume, queue_set,
     queues_list, stats_flush, stats_fold, stats_prune, stats_read, wake_arm, wake_ring, worker_alone,
     worker_beat, worker_leave, worker_register, worker_rescue, workers_list, workers_observe,
 }
 
 impl Statement {
+    /// The one that programs enqueue with over connections of their own.
+    pub(super) fn job_enqueue(schema: &str) -> Self {
+        Self::new("job_enqueue", include_str!("../../sql/job_enqueue.sql"), schema)
+    }
+
     fn new(name: &'static str, text: &str, schema: &str) -> Self {
         let head = Head::of(text);
         let params = head.params.iter().map(|column| type_named(&column.type_name)).collect();

@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::time::JsonText;
 use super::{Error, Store, error};
 use crate::{Failure, FailureClass, Job, WorkerId};
 
@@ -78,21 +77,12 @@ impl Store {
         let payload: &RawValue = serde_json::from_str(&job.payload).unwrap_or(RawValue::NULL);
         let result = effect(client, statement, payload).await?;
         client.batch_execute("set local search_path = pg_catalog; set local statement_timeout = 0").await?;
-        let results = format!("{{\"{}\":{result}}}", job.id);
-        let (ids, claims, none) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
-        let (results, worker_id) = (&JsonText(&results), &worker_id);
-        let finished = if keep {
-            self.send(client, &self.statements.job_finish, &[&ids, &claims, &none, results, worker_id, &none])
-                .await
-        } else {
-            self.send(client, &self.statements.job_discard, &[&ids, &claims, worker_id, &none]).await
-        };
-        let finished = match finished {
-            Ok(rows) => rows,
+        let held = match self.finish_one(client, worker_id, job, Some(&result), keep).await {
+            Ok(held) => held,
             Err(Error::Statement { source, .. }) => return Err(source),
             Err(error) => return Ok(SqlRun::Failed(Failure::retry_as(FailureClass::Sql, error.to_string()))),
         };
-        if finished.is_empty() {
+        if !held {
             client.batch_execute("rollback").await?;
             return Ok(SqlRun::ClaimLost);
         }
@@ -144,7 +134,7 @@ fn object_of(row: &Row) -> Value {
 }
 
 /// SQLSTATE classes 22 (data), 23 (constraint) and 42 (the statement itself) come out the same every time.
-fn failure(source: &tokio_postgres::Error) -> Failure {
+pub(super) fn failure(source: &tokio_postgres::Error) -> Failure {
     let message = error::describe(source);
     let permanent = source.code().is_some_and(|code| matches!(&code.code()[..2], "22" | "23" | "42"));
     match source.code().map(tokio_postgres::error::SqlState::code) {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::blocking::{self, Ran};
+use super::desk::{Desk, Hours, Settled};
 use super::held::{StopReason, Ticket};
 use super::tally::Attempt;
 use super::verdict::{entry, fate_of};
@@ -29,11 +32,18 @@ enum End {
 }
 
 /// Runs the attempt and says how the job ends.
-pub(super) async fn run(shared: &Shared, entry: &Entry, ticket: Ticket) -> Ended {
+///
+/// A blocking handler runs on the given thread, which is free again when its work returns, not before.
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    entry: &Entry,
+    ticket: Ticket,
+    thread: Option<OwnedSemaphorePermit>,
+) -> Ended {
     let began = Instant::now();
     let end = match refusal(&ticket) {
         Some(end) => end,
-        None => attempt(shared, entry, &ticket).await,
+        None => attempt(shared, entry, &ticket, thread).await,
     };
     let job = &ticket.job;
     let stopped = ticket.stop.reason();
@@ -87,14 +97,19 @@ fn fate(shared: &Shared, entry: &Entry, job: &Job, outcome: Outcome, ran: Durati
     fate_of(outcome, job, ran, &entry.defaults, shared.worker_id(), fastrand::f64())
 }
 
-async fn attempt(shared: &Shared, entry: &Entry, ticket: &Ticket) -> End {
+async fn attempt(
+    shared: &Arc<Shared>,
+    entry: &Entry,
+    ticket: &Ticket,
+    thread: Option<OwnedSemaphorePermit>,
+) -> End {
     let job = &ticket.job;
     let limit = job.timeout.unwrap_or(entry.defaults.timeout);
     let (limit, at_limit) = match job.expires_in {
         Some(left) if left < limit => (left, FailureClass::Expired),
         _ => (limit, FailureClass::Timeout),
     };
-    let work = work(shared, entry, ticket, limit);
+    let work = work(shared, entry, ticket, limit, thread);
     tokio::pin!(work);
     let stop = ticket.stop.token();
     tokio::select! {
@@ -124,33 +139,52 @@ fn named(end: End, at_limit: FailureClass) -> End {
 }
 
 /// The handler's work; a panic in it is an answer too.
-async fn work(shared: &Shared, entry: &Entry, ticket: &Ticket, limit: Duration) -> End {
+async fn work(
+    shared: &Arc<Shared>,
+    entry: &Entry,
+    ticket: &Ticket,
+    limit: Duration,
+    thread: Option<OwnedSemaphorePermit>,
+) -> End {
     let job = &ticket.job;
+    let with_desk = || {
+        let desk = Desk::new(shared, job);
+        let context = Context::new(job.clone(), Instant::now() + limit, ticket.stop.token().clone());
+        (context.with_desk(desk.clone()), Hours(desk))
+    };
     match &entry.runner {
         Runner::Handler(handler) => {
-            let context = Context {
-                job: job.clone(),
-                deadline: Instant::now() + limit,
-                cancelled: ticket.stop.token().clone(),
-            };
+            let (context, hours) = with_desk();
             let handler = Arc::clone(handler);
             let run = async move { handler.run(context).await };
-            match AssertUnwindSafe(run).catch_unwind().await {
-                Ok(outcome) => End::Answered(outcome),
-                Err(panic) => End::Answered(Err(panicked(&*panic))),
-            }
+            let ran = AssertUnwindSafe(run).catch_unwind().await;
+            settled(hours, ran).await
+        }
+        Runner::Blocking(handler) => {
+            let (context, hours) = with_desk();
+            let handler = Arc::clone(handler);
+            let pool = shared.blocking.as_ref().expect("made when a handler needs it");
+            let ran = pool.run(thread, blocking::waker(shared), move || handler.run(context)).await;
+            settled(hours, ran).await
         }
         Runner::Sql(statement) => {
-            match shared
-                .sql_store()
-                .run_sql(shared.worker_id(), statement, job, limit, shared.keeps(job))
-                .await
+            match shared.sql_store.run_sql(shared.worker_id(), statement, job, limit, shared.keeps(job)).await
             {
                 SqlRun::Committed => End::Written(Fate::Completed(None)),
                 SqlRun::ClaimLost => End::Stopped(StopReason::ClaimLost),
                 SqlRun::Failed(failure) => End::Answered(Err(failure)),
             }
         }
+    }
+}
+
+/// Writes at once what must commit together with the finish.
+async fn settled(hours: Hours, ran: Ran) -> End {
+    let outcome = ran.unwrap_or_else(|panic| Err(panicked(&*panic)));
+    match hours.0.settle(outcome).await {
+        Settled::Answered(outcome) => End::Answered(outcome),
+        Settled::Committed => End::Written(Fate::Completed(None)),
+        Settled::ClaimLost => End::Stopped(StopReason::ClaimLost),
     }
 }
 

@@ -183,7 +183,8 @@ impl Life {
         let state = if *self.stopping.borrow() == Stopping::No { "running" } else { "draining" };
         let id = self.shared.worker_id();
         let locked = self.listener.is_some();
-        let beat = beater.store.beat(id, running, state, locked, self.lock_key);
+        let blocking = self.shared.blocking.as_ref().map(|pool| pool.figures().to_string());
+        let beat = beater.store.beat(id, running, state, locked, self.lock_key, blocking.as_deref());
         match tokio::time::timeout(BEAT_EVERY, beat).await {
             Ok(Ok(Some(beat))) => self.beaten(sent_at, beat).await,
             Ok(Ok(None)) => self.enter_again().await,

@@ -5,12 +5,15 @@
 //! what is said to it.
 
 mod attempt;
+mod blocking;
+mod desk;
 mod dispatch;
 mod finisher;
 mod held;
 mod lanes;
 mod liveness;
 mod pace;
+mod progress;
 mod tally;
 mod verdict;
 mod watcher;
@@ -44,8 +47,10 @@ pub struct Settings {
     pub drain: Duration,
     /// The longest pause between looks for jobs.
     pub poll: Duration,
-    /// Connections for SQL handlers at most.
+    /// Connections for SQL handlers, and for the transactions of Rust handlers, at most.
     pub sql_connections: usize,
+    /// Threads for blocking handlers at most.
+    pub blocking_threads: usize,
     /// Whether finished jobs are kept at all.
     pub keep_finished: bool,
 }
@@ -76,7 +81,12 @@ struct Shared {
     store: Store,
     /// Through connections of their own, which keep the plan of the claim.
     claims: Store,
-    sql_store: Option<Store>,
+    /// For handlers that write in one transaction with the finish; connects when it is first used.
+    sql_store: Store,
+    /// Where a handler needs it.
+    blocking: Option<blocking::Blocking>,
+    /// How far jobs are, as their handlers say it.
+    reports: progress::Reports,
     registry: Registry,
     worker_id: AtomicI64,
     held: Held,
@@ -102,7 +112,8 @@ pub async fn run(
     stopping: watch::Receiver<Stopping>,
 ) -> Result<(), Error> {
     store.check_ready().await?;
-    let sql_store = registry.has_sql().then(|| store.with_pool_of(settings.sql_connections)).transpose()?;
+    let sql_store = store.with_pool_of(settings.sql_connections)?;
+    let blocking = registry.has_blocking().then(|| blocking::Blocking::new(settings.blocking_threads));
     let registration = Registration {
         name: settings.name.clone(),
         queues: settings.queues.clone(),
@@ -116,6 +127,8 @@ pub async fn run(
         claims: store.for_claims()?,
         store,
         sql_store,
+        blocking,
+        reports: progress::Reports::default(),
         registry,
         worker_id: AtomicI64::new(worker_id),
         held: Held::default(),
@@ -134,11 +147,13 @@ pub async fn run(
     let (ended, to_write) = mpsc::unbounded_channel();
     let finisher = tokio::spawn(finisher::run(shared.clone(), to_write, ended.downgrade()));
     let flusher = tokio::spawn(flush(shared.clone()));
+    let reporter = tokio::spawn(progress::run(shared.clone()));
     let over = dispatch::run(shared.clone(), heard, ended, stopping.clone()).await;
     let handlers = stop_handlers(shared.registry.clone());
     // The channel closes with the last job: what it holds is written, then the finisher ends.
     let over = last_writes(&shared, finisher, over, stopping).await;
     flusher.abort();
+    reporter.abort();
     alive.end();
     leave(&shared, over).await;
     let _ = handlers.await;
@@ -222,10 +237,6 @@ async fn flush(shared: Arc<Shared>) {
 impl Shared {
     fn worker_id(&self) -> WorkerId {
         self.worker_id.load(Ordering::SeqCst)
-    }
-
-    fn sql_store(&self) -> &Store {
-        self.sql_store.as_ref().unwrap_or(&self.store)
     }
 
     /// Whether a trace of this job is kept when it is finished.

@@ -21,7 +21,9 @@ pub(super) fn fate_of(
     let failure = match outcome {
         Ok(Success::Done(result)) => return Fate::Completed(result),
         Ok(Success::Snooze(wait)) => return Fate::Snoozed { wait_ms: millis(wait) },
-        Err(Failure { verdict: Verdict::Snooze(wait), .. }) => return Fate::Snoozed { wait_ms: millis(wait) },
+        Err(Failure { verdict: Verdict::Snooze(wait), .. }) => {
+            return Fate::Snoozed { wait_ms: millis(wait) };
+        }
         Err(failure) => failure,
     };
     let error = entry(&failure, job, worker_id);

@@ -122,6 +122,10 @@ fn arguments(name: &str) -> Vec<String> {
             vec![ids, claims, cancelled, results, worker, batches]
         }
         "job_discard" => vec![ids, claims, worker, batches],
+        "job_progress" => {
+            let reports = each(r#"{"claim": 2, "progress": {"done": 5}}"#);
+            vec![ids, reports]
+        }
         "job_requeue" => {
             let how = each(r#"{"wait_ms": 1000, "error": {"attempt": 1}, "message": "no"}"#);
             vec![ids, claims, how, worker, batches]
@@ -150,7 +154,14 @@ fn arguments(name: &str) -> Vec<String> {
         "claim_forget" => vec![worker, "5".into()],
         "dead_prune" => vec!["90".into(), "1000".into()],
         "worker_alone" => vec![worker, "42".into()],
-        "worker_beat" => vec![worker, "10".into(), "'running'".into(), "true".into(), "77".into()],
+        "worker_beat" => vec![
+            worker,
+            "10".into(),
+            "'running'".into(),
+            "true".into(),
+            "77".into(),
+            r#"'{"threads": 2}'"#.into(),
+        ],
         "worker_leave" => vec![worker],
         "worker_rescue" => vec![worker, "0".into(), "3".into()],
         other => panic!("{other} promises a plan and has no example here"),

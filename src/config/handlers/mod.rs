@@ -59,6 +59,8 @@ pub enum Run {
     Sql(Sql),
     /// Waits as long as the payload says.
     Sleep,
+    /// The same on a blocking thread.
+    Block,
     /// Does nothing.
     Noop,
     /// Answers with the payload.
@@ -98,12 +100,13 @@ type Reader = fn(&mut Table<'_>) -> Run;
 
 impl Run {
     fn read(table: &mut Table<'_>) -> Option<Self> {
-        let types: [(&str, Reader); 8] = [
+        let types: [(&str, Reader); 9] = [
             ("http", |table| Self::Http(Http::read(table))),
             ("command", |table| Self::Command(Command::read(table))),
             ("process", |table| Self::Process(Process::read(table))),
             ("sql", |table| Self::Sql(Sql::read(table))),
             ("sleep", |_| Self::Sleep),
+            ("block", |_| Self::Block),
             ("noop", |_| Self::Noop),
             ("echo", |_| Self::Echo),
             ("fail", |_| Self::Fail),

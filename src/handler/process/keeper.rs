@@ -43,6 +43,7 @@ pub(super) async fn keep(pool: Arc<Pool>, seat: usize, launch: Arc<Launch>) {
             );
         }
         if !pause.is_zero() {
+            pool.doubt();
             pool.give_back_waiting(pause);
             let _ = tokio::time::timeout(pause, pool.closing.cancelled()).await;
         }

@@ -168,8 +168,9 @@ impl Pool {
                 self.ready(seat, &ready);
                 Ok(false)
             }
-            Said::Progress(id, _json) => {
-                self.lock().seats[seat].flight(id)?;
+            Said::Progress(id, progress) => {
+                let context = self.lock().seats[seat].flight(id)?.context.clone();
+                context.progress(progress);
                 Ok(false)
             }
             Said::Ended(id, outcome) => {
@@ -207,6 +208,11 @@ impl Pool {
             seat.outbox.clear();
         });
         was_up
+    }
+
+    /// A child ended without a single answer: the next one must show that it starts.
+    pub(super) fn doubt(&self) {
+        self.proven.store(false, Ordering::Relaxed);
     }
 
     /// The child is gone. Jobs it had in hand fail like this; without a failure it was not their fault nor the

@@ -12,7 +12,8 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::super::output::{Head, storable};
+use super::super::context::PROGRESS_BYTES_MAX;
+use super::super::output::Head;
 use crate::text::{printable, truncated};
 use crate::{Failure, Job, JobId, Outcome, Success};
 
@@ -22,18 +23,18 @@ pub(super) const VERSION: u32 = 1;
 pub(super) const CONCURRENCY_MAX: usize = 1_000;
 /// The largest number that every language's JSON reads exactly (2^53 - 1). Larger ids travel as strings.
 const EXACT_MAX: u64 = (1 << 53) - 1;
+/// What the words around it add to a progress report that is cut, escapes of its text included.
+const OVER_LIMIT_BYTES: usize = PROGRESS_BYTES_MAX / 2;
 /// How much of a line that cannot be read is repeated in the error.
 const QUOTED_BYTES_MAX: usize = 200;
-/// Bytes of a progress report; it is for people to look at, and written again and again.
-const PROGRESS_BYTES_MAX: usize = 64 * 1024;
 
 /// What a child said in one line.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum Said {
     /// It has started, and says something of itself.
     Ready(Ready),
-    /// How far a job is: JSON text that can be stored.
-    Progress(JobId, String),
+    /// How far a job is: JSON that can be stored.
+    Progress(JobId, Box<RawValue>),
     /// How a job ended.
     Ended(JobId, Outcome),
 }
@@ -145,7 +146,7 @@ fn understand(line: &[u8], result_bytes_max: usize) -> Result<Said, Cow<'static,
         (ok, Some(error), None, None) if ok.is_none_or(|ok| ok.get() == "false") => {
             Said::Ended(id, Err(failure(error.get(), line.detail, line.retry, line.after_ms)?))
         }
-        (None, None, Some(progress), None) => Said::Progress(id, report(progress.get())?),
+        (None, None, Some(progress), None) => Said::Progress(id, report(progress.get())),
         (None, None, None, Some(ms)) => Said::Ended(id, Ok(Success::Snooze(millis("snooze_ms", ms)?))),
         _ => return Err("an answer has one of ok, error, progress, snooze_ms".into()),
     })
@@ -174,11 +175,10 @@ fn result(json: &str, max: usize) -> Option<String> {
     head.into_result(Some(json.len() as u64))
 }
 
-fn report(json: &str) -> Result<String, Cow<'static, str>> {
-    if json.len() > PROGRESS_BYTES_MAX {
-        return Err(format!("progress has {} bytes; {PROGRESS_BYTES_MAX} is the most", json.len()).into());
-    }
-    storable(json).map(str::to_owned).ok_or_else(|| "progress is JSON that Postgres does not take".into())
+/// As a result: what the database would not take becomes text, and too much of it says so.
+fn report(json: &str) -> Box<RawValue> {
+    let json = result(json, PROGRESS_BYTES_MAX - OVER_LIMIT_BYTES).unwrap_or_else(|| "null".to_owned());
+    RawValue::from_string(json).unwrap_or_default()
 }
 
 fn failure(
@@ -260,6 +260,20 @@ mod tests {
         }
     }
 
+    fn ready(line: &str) -> Ready {
+        match said(line) {
+            Ok(Some(Said::Ready(ready))) => ready,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn progress(line: &str) -> String {
+        match said(line) {
+            Ok(Some(Said::Progress(7, json))) => json.get().to_owned(),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
     #[test]
     fn a_job_is_one_line_of_json() {
         let mut line = Vec::new();
@@ -323,7 +337,7 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_refused_with_a_reason() {
-        assert_eq!(said(" \r"), Ok(None));
+        assert!(matches!(said(" \r"), Ok(None)));
         for (line, why) in [
             ("hello", "not JSON"),
             ("{\"id\":7,\"ok\":1} x", "not JSON"),
@@ -338,7 +352,6 @@ mod tests {
             (r#"{"id":7,"error":"x","retry":"no"}"#, "expected a boolean"),
             (r#"{"id":7,"error":"x","after_ms":-1}"#, "after_ms: expected milliseconds"),
             (r#"{"id":7,"snooze_ms":1e300}"#, "snooze_ms: expected milliseconds"),
-            (r#"{"id":7,"progress":"\u0000"}"#, "Postgres does not take"),
             (r#"{"ready":{"protocol":2}}"#, "version 2 of the protocol; this is 1"),
             (r#"{"ready":{"concurrency":0}}"#, "expected 1 to 1000"),
         ] {
@@ -351,13 +364,13 @@ mod tests {
 
     #[test]
     fn a_child_says_something_of_itself_or_of_the_way_a_job_has_gone() {
-        let ready = Ready { name: Some("n".into()), concurrency: Some(5), cancel: true, ..Ready::default() };
-        assert_eq!(
-            said(r#"{"ready":{"name":"n","concurrency":5,"cancel":true}}"#),
-            Ok(Some(Said::Ready(ready)))
-        );
-        assert_eq!(said(r#"{"ready":{}}"#), Ok(Some(Said::Ready(Ready::default()))));
-        let progress = Said::Progress(7, r#"{"done": 3}"#.into());
-        assert_eq!(said(r#"{"id":7,"progress":{"done": 3}}"#), Ok(Some(progress)));
+        let all = Ready { name: Some("n".into()), concurrency: Some(5), cancel: true, ..Ready::default() };
+        assert_eq!(ready(r#"{"ready":{"name":"n","concurrency":5,"cancel":true}}"#), all);
+        assert_eq!(ready(r#"{"ready":{}}"#), Ready::default());
+        assert_eq!(progress(r#"{"id":7,"progress":{"done": 3}}"#), r#"{"done": 3}"#);
+        assert_eq!(progress(r#"{"id":7,"progress":null}"#), "null");
+        assert_eq!(progress("{\"id\":7,\"progress\":\"\\u0000\"}"), r#""\"\\u0000\"""#);
+        let long = progress(&format!(r#"{{"id":7,"progress":"{}"}}"#, "\\\"".repeat(20_000)));
+        assert!(long.len() <= PROGRESS_BYTES_MAX && long.contains("\"truncated\":true"), "{}", long.len());
     }
 }

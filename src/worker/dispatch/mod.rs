@@ -23,6 +23,7 @@ use super::lanes::Lanes;
 use super::liveness::Signal;
 use super::pace::{Idle, Pace};
 use super::{Shared, Stopping, attempt};
+use crate::handler::Registry;
 use claims::{Answer, next_answer};
 use limit::Limit;
 
@@ -88,25 +89,32 @@ struct Kinds {
     limit: Option<Limit>,
 }
 
+/// Kinds that are claimed together: all without a limit, all that only share the blocking threads, and each one
+/// that is limited by itself.
+fn orders(registry: &Registry, all: usize) -> VecDeque<Kinds> {
+    let mut orders = VecDeque::new();
+    for blocking in [false, true] {
+        let (mut own, mut names) = (VecDeque::new(), Vec::new());
+        for (kind, entry) in registry.iter().filter(|(_, entry)| entry.is_blocking() == blocking) {
+            match Limit::of(entry, all) {
+                Some(limit) => own.push_back(Kinds { names: vec![kind.clone()], limit: Some(limit) }),
+                None => names.push(kind.clone()),
+            }
+        }
+        if !names.is_empty() {
+            orders.push_back(Kinds { names, limit: blocking.then(Limit::of_threads) });
+        }
+        orders.append(&mut own);
+    }
+    orders
+}
+
 impl Dispatch {
     fn new(shared: Arc<Shared>, ended: mpsc::UnboundedSender<Ended>) -> Self {
         let settings = &shared.settings;
-        let (limited, free): (Vec<_>, Vec<_>) =
-            shared.registry.iter().partition(|(_, entry)| Limit::is_needed(entry));
-        let mut orders: VecDeque<Kinds> = limited
-            .into_iter()
-            .map(|(kind, entry)| Kinds {
-                names: vec![kind.clone()],
-                limit: Some(Limit::new(entry, settings.concurrency)),
-            })
-            .collect();
-        if !free.is_empty() {
-            let names = free.into_iter().map(|(kind, _)| kind.clone()).collect();
-            orders.push_front(Kinds { names, limit: None });
-        }
         Self {
             lanes: Lanes::new(&settings.queues),
-            orders,
+            orders: orders(&shared.registry, settings.concurrency),
             empty_looks: 0,
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             buffer: VecDeque::new(),
@@ -143,7 +151,21 @@ impl Dispatch {
             Some(limit) => limit.room(),
             None => usize::MAX,
         });
-        room.min(own).min(BATCH_MAX)
+        room.min(own).min(self.threads_free()).min(BATCH_MAX)
+    }
+
+    /// Blocking threads that the next order's jobs may take.
+    fn threads_free(&self) -> usize {
+        let takes = |kinds: &Kinds| kinds.limit.as_ref().is_some_and(|limit| limit.blocking);
+        match &self.shared.blocking {
+            Some(pool) if self.orders.front().is_some_and(takes) => {
+                // The threads are shared: the jobs of other kinds that wait for one count as well.
+                let limits = self.orders.iter().filter_map(|kinds| kinds.limit.as_ref());
+                let waiting: usize = limits.filter(|l| l.blocking).map(|l| l.waiting.len()).sum();
+                pool.free().saturating_sub(waiting)
+            }
+            _ => usize::MAX,
+        }
     }
 
     fn has_room(&mut self) -> bool {
@@ -172,8 +194,10 @@ impl Dispatch {
 
     /// Where a job waits for a slot: kinds with a limit of their own wait apart.
     fn queue_of(&mut self, ticket: &Ticket) -> &mut VecDeque<Ticket> {
-        let own =
-            self.orders.iter_mut().find(|kinds| kinds.limit.is_some() && kinds.names[0] == ticket.job.kind);
+        let own = self
+            .orders
+            .iter_mut()
+            .find(|kinds| kinds.limit.is_some() && kinds.names.contains(&ticket.job.kind));
         match own.and_then(|kinds| kinds.limit.as_mut()) {
             Some(limit) => &mut limit.waiting,
             None => &mut self.buffer,

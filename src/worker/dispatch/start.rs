@@ -23,17 +23,19 @@ impl Dispatch {
             self.give_back_shut(at);
             while let Some(limit) = &mut self.orders[at].limit
                 && !limit.waiting.is_empty()
+                && let Some((mut slots, thread)) = limit.try_acquire(self.shared.blocking.as_ref())
             {
                 let Ok(slot) = self.slots.clone().try_acquire_owned() else { return };
-                let Some((ticket, own)) = limit.next() else { break };
-                self.start(ticket, vec![slot, own]);
+                slots.push(slot);
+                let ticket = limit.next().expect("not empty");
+                self.start(ticket, slots, thread);
             }
         }
         while !self.buffer.is_empty()
             && let Ok(slot) = self.slots.clone().try_acquire_owned()
         {
             let ticket = self.buffer.pop_front().expect("not empty");
-            self.start(ticket, vec![slot]);
+            self.start(ticket, vec![slot], None);
         }
     }
 
@@ -56,7 +58,7 @@ impl Dispatch {
         if let Some(suspect) = (idle && !self.alone).then(|| self.suspects.pop_front()).flatten() {
             self.alone = true;
             let slots = self.slots.clone().try_acquire_many_owned(all as u32).expect("all are free");
-            self.start(suspect, vec![slots]);
+            self.start(suspect, vec![slots], None);
         } else {
             // Other suspects wait here for the workers to be idle, but not for the one that runs.
             let keep = if self.alone { VecDeque::new() } else { std::mem::take(&mut self.suspects) };
@@ -65,7 +67,12 @@ impl Dispatch {
         }
     }
 
-    fn start(&mut self, ticket: Ticket, slots: Vec<OwnedSemaphorePermit>) {
+    fn start(
+        &mut self,
+        ticket: Ticket,
+        slots: Vec<OwnedSemaphorePermit>,
+        thread: Option<OwnedSemaphorePermit>,
+    ) {
         self.pace.started();
         let Some(entry) = self.shared.registry.get(&ticket.job.kind).cloned() else {
             let _ = self.ended.send(attempt::unknown_kind(&self.shared, &ticket));
@@ -74,7 +81,7 @@ impl Dispatch {
         let run = Run { shared: self.shared.clone(), ended: self.ended.clone(), entry, alone: self.alone };
         run.shared.running.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
-            run.job(ticket).await;
+            run.job(ticket, thread).await;
             run.shared.running.fetch_sub(1, Ordering::Relaxed);
             drop(slots);
             run.shared.changed.notify_one();
@@ -91,7 +98,7 @@ struct Run {
 }
 
 impl Run {
-    async fn job(&self, ticket: Ticket) {
+    async fn job(&self, ticket: Ticket, thread: Option<OwnedSemaphorePermit>) {
         let shared = &self.shared;
         if self.alone {
             tracing::warn!(
@@ -105,7 +112,7 @@ impl Run {
                 return;
             }
         }
-        let ended = attempt::run(shared, &self.entry, ticket).await;
+        let ended = attempt::run(shared, &self.entry, ticket, thread).await;
         let _ = self.ended.send(ended);
         if self.alone {
             let _ = shared.store.set_alone(shared.worker_id(), None).await;

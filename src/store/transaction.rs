@@ -1,0 +1,242 @@
+//! A transaction that a handler writes in and that commits together with the finish of its job: both or neither.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::session::Lent;
+use super::sql_run::failure;
+use super::time::JsonText;
+use super::{Error, NewJob, SqlRun, Store};
+use crate::{Failure, FailureClass, Job, WorkerId};
+
+/// How long a rollback may take before the connection is closed instead, which rolls back as well.
+const ROLLBACK_MAX: Duration = Duration::from_secs(1);
+
+/// An open transaction, as a `tokio_postgres::Client`: send it any statement.
+///
+/// It commits when the handler answers `Ok`, in one step with the job's finish, and only if the job is still held
+/// by this worker. On any other end, a crash included, it is rolled back. Drop it before the handler returns; do
+/// not send `commit` or `rollback` yourself (savepoints are fine).
+pub struct Transaction {
+    lent: Option<Lent>,
+    slot: TransactionSlot,
+}
+
+/// Where the transaction of one attempt is.
+#[derive(Clone, Default)]
+pub struct TransactionSlot(Arc<Mutex<Place>>);
+
+#[derive(Default)]
+enum Place {
+    #[default]
+    NotOpen,
+    /// The handler has it.
+    Out,
+    /// The handler is done with it.
+    Back(Lent),
+    /// The attempt is over.
+    Closed,
+}
+
+impl Deref for Transaction {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.lent.as_ref().expect("there until dropped").client()
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Transaction")
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let mut place = self.slot.lock();
+        // After the attempt's end nobody would commit it: the connection is closed.
+        if let (Place::Out, Some(lent)) = (&*place, self.lent.take()) {
+            *place = Place::Back(lent);
+        }
+    }
+}
+
+impl TransactionSlot {
+    /// Whether a transaction was opened.
+    pub fn is_used(&self) -> bool {
+        !matches!(*self.lock(), Place::NotOpen)
+    }
+
+    /// Ends the attempt: from now on nothing is opened, and what is still out is closed when it is dropped.
+    pub fn close(&self) {
+        // Dropped after the lock is free: a connection that is not settled closes.
+        let _before = std::mem::replace(&mut *self.lock(), Place::Closed);
+    }
+
+    fn take_out(&self) -> Result<Option<Transaction>, Failure> {
+        let mut place = self.lock();
+        let lent = match std::mem::replace(&mut *place, Place::Out) {
+            Place::NotOpen => None,
+            Place::Back(lent) => Some(lent),
+            Place::Out => {
+                return Err(Failure::retry("the job's transaction is already open: drop the first one"));
+            }
+            Place::Closed => {
+                *place = Place::Closed;
+                return Err(Failure::retry("the attempt is over: no transaction can be opened any more"));
+            }
+        };
+        Ok(lent.map(|lent| Transaction { lent: Some(lent), slot: self.clone() }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives a slot back as it was when opening comes to nothing, also when it is given up half-way.
+struct Opening<'a>(&'a TransactionSlot);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        let mut place = self.0.lock();
+        if matches!(*place, Place::Out) {
+            *place = Place::NotOpen;
+        }
+    }
+}
+
+impl Store {
+    /// Opens the transaction of an attempt, or hands the open one out again. Waits for a connection as long as it
+    /// takes; the server ends statements that run for longer than `limit`.
+    pub async fn open_in(&self, slot: &TransactionSlot, limit: Duration) -> Result<Transaction, Failure> {
+        if let Some(open) = slot.take_out()? {
+            return Ok(open);
+        }
+        let opening = Opening(slot);
+        let lent = self.begin(limit).await?;
+        std::mem::forget(opening);
+        Ok(Transaction { lent: Some(lent), slot: slot.clone() })
+    }
+
+    async fn begin(&self, limit: Duration) -> Result<Lent, Failure> {
+        let sql = |error: &dyn fmt::Display| Failure::retry_as(FailureClass::Sql, error.to_string());
+        let lent = loop {
+            match self.lend().await {
+                Ok(lent) => break lent,
+                // All connections are in use: that is no fault of this job, whose own time limit goes on.
+                Err(Error::Pool { source: None, .. }) => {}
+                Err(error) => return Err(sql(&error)),
+            }
+        };
+        let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
+        let begin =
+            format!("begin; set local search_path to default; set local statement_timeout = {limit_ms}");
+        lent.client().batch_execute(&begin).await.map_err(|error| failure(&error))?;
+        Ok(lent)
+    }
+
+    /// Enqueues jobs and finishes this one in the attempt's transaction (one is opened if need be), and commits it
+    /// all or nothing.
+    ///
+    /// When the answer to the commit is lost this says failed; the fence settles it: if the commit did happen,
+    /// nobody finds the claim any more.
+    pub async fn finish_in(
+        &self,
+        slot: &TransactionSlot,
+        worker_id: WorkerId,
+        job: &Job,
+        (result, keep): (Option<&str>, bool),
+        enqueue: &[NewJob],
+    ) -> SqlRun {
+        let opened = self.open_in(slot, self.shared.answer_limit).await;
+        let mut lent = match opened.map(|mut open| open.lent.take()) {
+            Ok(Some(lent)) => lent,
+            Ok(None) => unreachable!("just opened"),
+            Err(failure) => return SqlRun::Failed(failure),
+        };
+        slot.close();
+        let limit = self.shared.answer_limit;
+        let work = self.finish_over(lent.client(), worker_id, job, (result, keep), enqueue);
+        match tokio::time::timeout(limit, work).await {
+            Ok(Ok(run)) => {
+                lent.settled = true;
+                run
+            }
+            Ok(Err(fault)) => {
+                roll_back(lent).await;
+                SqlRun::Failed(fault)
+            }
+            Err(_) => SqlRun::Failed(Failure::retry_as(
+                FailureClass::Sql,
+                format!("the transaction was not committed within {} s", limit.as_secs()),
+            )),
+        }
+    }
+
+    async fn finish_over(
+        &self,
+        client: &Client,
+        worker_id: WorkerId,
+        job: &Job,
+        (result, keep): (Option<&str>, bool),
+        enqueue: &[NewJob],
+    ) -> Result<SqlRun, Failure> {
+        // A savepoint is refused outside of a transaction: then the handler has ended it itself.
+        let own = "savepoint finish; set local search_path = pg_catalog; set local statement_timeout = 0";
+        client.batch_execute(own).await.map_err(|error| failure(&error))?;
+        let sent = |error: Error| match error {
+            Error::Statement { source, .. } => failure(&source),
+            error => Failure::retry_as(FailureClass::Sql, error.to_string()),
+        };
+        for new in enqueue {
+            self.enqueue_over(client, new).await.map_err(sent)?;
+        }
+        if !self.finish_one(client, worker_id, job, result, keep).await.map_err(sent)? {
+            client.batch_execute("rollback").await.map_err(|error| failure(&error))?;
+            return Ok(SqlRun::ClaimLost);
+        }
+        client.batch_execute("commit").await.map_err(|error| failure(&error))?;
+        Ok(SqlRun::Committed)
+    }
+
+    /// Finishes one job over a given connection; answers whether it was still held by its claim.
+    pub(super) async fn finish_one(
+        &self,
+        client: &Client,
+        worker_id: WorkerId,
+        job: &Job,
+        result: Option<&str>,
+        keep: bool,
+    ) -> Result<bool, Error> {
+        let results = result.map_or("{}".to_owned(), |result| format!("{{\"{}\":{result}}}", job.id));
+        let (ids, claims, none) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
+        let rows = if keep {
+            let results = JsonText(&results);
+            let params: super::session::Params<'_> = &[&ids, &claims, &none, &results, &worker_id, &none];
+            self.send(client, &self.statements.job_finish, params).await?
+        } else {
+            self.send(client, &self.statements.job_discard, &[&ids, &claims, &worker_id, &none]).await?
+        };
+        Ok(!rows.is_empty())
+    }
+
+    /// Rolls back what the attempt has open, and closes its slot.
+    pub async fn roll_back(&self, slot: &TransactionSlot) {
+        let place = std::mem::replace(&mut *slot.lock(), Place::Closed);
+        if let Place::Back(lent) = place {
+            roll_back(lent).await;
+        }
+    }
+}
+
+/// A failed transaction is over only when the server says so; a connection that does not say it in time is closed.
+async fn roll_back(mut lent: Lent) {
+    let rollback = tokio::time::timeout(ROLLBACK_MAX, lent.client().batch_execute("rollback")).await;
+    lent.settled = matches!(rollback, Ok(Ok(())));
+}

@@ -1,0 +1,119 @@
+//! What a running handler may ask of its worker: to report progress, to open a transaction that commits with the
+//! finish, to enqueue more jobs with it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use crate::handler::{self, Context};
+use crate::store::{NewJob, SqlRun, Transaction, TransactionSlot};
+use crate::{Failure, Job, Outcome, Success};
+
+/// The desk of one attempt.
+pub(super) struct Desk {
+    shared: Arc<Shared>,
+    job: Arc<Job>,
+    slot: TransactionSlot,
+    /// Jobs to enqueue with the finish; nothing is taken any more once the attempt is over.
+    enqueued: Mutex<Option<Vec<NewJob>>>,
+}
+
+/// What became of an attempt whose handler has answered.
+pub(super) enum Settled {
+    /// Nothing is written yet.
+    Answered(Outcome),
+    /// The finish is committed, with all that went with it.
+    Committed,
+    /// The job was not held any more; nothing is committed.
+    ClaimLost,
+}
+
+impl Desk {
+    pub(super) fn new(shared: &Arc<Shared>, job: &Arc<Job>) -> Arc<Self> {
+        Arc::new(Self {
+            shared: shared.clone(),
+            job: job.clone(),
+            slot: TransactionSlot::default(),
+            enqueued: Mutex::new(Some(Vec::new())),
+        })
+    }
+
+    /// Commits what the handler left here with the job's finish, or rolls it back.
+    pub(super) async fn settle(&self, outcome: Outcome) -> Settled {
+        let enqueued = self.lock().take().unwrap_or_default();
+        match outcome {
+            Ok(Success::Done(result)) if self.slot.is_used() || !enqueued.is_empty() => {
+                let shared = &self.shared;
+                let kept = (result.as_deref(), shared.keeps(&self.job));
+                let finish =
+                    shared.sql_store.finish_in(&self.slot, shared.worker_id(), &self.job, kept, &enqueued);
+                match finish.await {
+                    SqlRun::Committed => Settled::Committed,
+                    SqlRun::ClaimLost => Settled::ClaimLost,
+                    SqlRun::Failed(failure) => Settled::Answered(Err(failure)),
+                }
+            }
+            outcome => {
+                self.shared.sql_store.roll_back(&self.slot).await;
+                Settled::Answered(outcome)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<NewJob>>> {
+        self.enqueued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl handler::Desk for Desk {
+    fn progress(&self, json: String) {
+        self.shared.reports.put(&self.job, json);
+    }
+}
+
+/// Closes the desk when the attempt is over, in whatever way: code that outlives it changes nothing any more.
+pub(super) struct Hours(pub(super) Arc<Desk>);
+
+impl Drop for Hours {
+    fn drop(&mut self) {
+        self.0.lock().take();
+        self.0.slot.close();
+    }
+}
+
+/// Needs a worker around it; a context that was made by hand has none.
+impl Context {
+    /// Opens the job's transaction: what is written in it commits with the job's finish, in one step, if the
+    /// handler answers `Ok`, and is rolled back otherwise. So its effect happens exactly once, though the handler
+    /// may run more often.
+    ///
+    /// It is a `tokio_postgres::Client` to the worker's database with the role's own `search_path`. Drop it
+    /// before the handler returns; opened again, it is the same transaction. So many jobs at once can have one as
+    /// `worker.sql_connections` says, others wait for theirs: open it late, and make no slow calls in between.
+    pub async fn transaction(&self) -> Result<Transaction, Failure> {
+        let desk = self.own_desk()?;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        desk.shared.sql_store.open_in(&desk.slot, left.max(Duration::from_millis(1))).await
+    }
+
+    /// Enqueues a job with this job's finish: if the handler answers `Ok` it is there, exactly once; otherwise it
+    /// never was.
+    pub fn enqueue(&self, job: NewJob) -> Result<(), Failure> {
+        let desk = self.own_desk()?;
+        match &mut *desk.lock() {
+            Some(enqueued) => enqueued.push(job),
+            None => {
+                return Err(Failure::retry("the attempt is over: nothing can be enqueued with it any more"));
+            }
+        }
+        Ok(())
+    }
+
+    fn own_desk(&self) -> Result<&Desk, Failure> {
+        self.desk().ok_or_else(|| {
+            Failure::bury(
+                "this context has no worker: transactions and enqueue need one (see rowcrew::testing)",
+            )
+        })
+    }
+}
