@@ -164,80 +164,80 @@ impl Child<'_> {
     /// Sees to it that it ends, and tells its jobs.
     async fn end(mut self, why: Why) -> Life {
         let was_up = self.pool.retire(self.seat);
-        let asked = matches!(why, Why::Overdue | Why::Closing);
-        let status = match &why {
-            Why::Closed(_) => timeout(LAST_WORDS, self.group.wait()).await.ok(),
+        let exit = match &why {
+            // Only a look at why the pipe is closed.
+            Why::Closed(_) => self.wait(LAST_WORDS).await,
             Why::Overdue => {
                 self.stdin = None;
                 self.group.terminate();
-                self.wait(TERM_GRACE).await;
-                None
+                self.wait(TERM_GRACE).await
             }
             Why::Closing => {
                 self.stdin = None;
-                if !self.wait(STOP_GRACE).await {
+                let exit = self.wait(STOP_GRACE).await;
+                if exit.is_none() {
                     self.group.terminate();
                     self.wait(STOP_TERM_GRACE).await;
                 }
                 None
             }
-            Why::Exited(_) | Why::Rubbish(_) | Why::NotReady => None,
-        };
-        let heard = match &why {
-            Why::Exited(_) => self.last_answers().await,
-            _ => Ok(()),
+            Why::Exited(_) => {
+                self.last_answers().await;
+                None
+            }
+            Why::Rubbish(_) | Why::NotReady => None,
         };
         self.group.kill().await;
         let _ = timeout(LAST_WORDS, &mut self.following).await;
-        let why = match (why, status, heard) {
-            (_, _, Err(rubbish)) => Why::Rubbish(rubbish),
-            (_, Some(status), _) => Why::Exited(status),
-            (why, None, _) => why,
-        };
-        self.tell(&why, was_up, asked)
+        match (why, exit) {
+            (Why::Closed(_), Some(status)) => self.tell(&Why::Exited(status), was_up),
+            (why, _) => self.tell(&why, was_up),
+        }
     }
 
     /// Tells the jobs in hand what has become of the child.
-    fn tell(self, why: &Why, was_up: bool, asked: bool) -> Life {
+    fn tell(self, why: &Why, was_up: bool) -> Life {
         let answers = self.ears.answers;
-        let clean = matches!(why, Why::Exited(Ok(status)) if status.success());
-        if asked {
+        if matches!(why, Why::Overdue | Why::Closing) {
             let in_hand = self.pool.gone(self.seat, None);
-            return Life { answers, in_hand, asked, fault: None };
+            return Life { answers, in_hand, asked: true, fault: None };
         }
         let (class, what) = why.words();
         let message = format!("`{}`: the child process {what}", self.launch.command.program());
         let failure = Failure::retry_as(class, message.clone()).with_detail(self.stderr.text());
         let in_hand = self.pool.gone(self.seat, Some(&failure));
+        // A child may end in peace when it has nothing to do, to be replaced by a fresh one.
+        let clean = matches!(why, Why::Exited(Ok(status)) if status.success());
         let fault = (!clean || in_hand > 0 || !was_up).then_some(message);
-        Life { answers, in_hand, asked, fault }
+        Life { answers, in_hand, asked: false, fault }
     }
 
-    /// Waits for its end while its answers are still heard; answers whether it came.
-    async fn wait(&mut self, at_most: Duration) -> bool {
+    /// Waits for its end while its answers are still heard; `None` when it did not come.
+    async fn wait(&mut self, at_most: Duration) -> Option<io::Result<ExitStatus>> {
         let until = Instant::now() + at_most;
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut listens = true;
         loop {
             tokio::select! {
-                _ = self.group.wait() => return self.last_answers().await.is_ok(),
-                () = sleep_until(until) => return false,
-                read = self.stdout.read(&mut chunk), if listens => match read {
-                    Ok(length @ 1..) => listens = self.ears.hear(&chunk[..length]).is_ok(),
-                    _ => listens = false,
-                },
+                status = self.group.wait() => {
+                    self.last_answers().await;
+                    return Some(status);
+                }
+                () = sleep_until(until) => return None,
+                read = self.stdout.read(&mut chunk), if listens => {
+                    listens = matches!(read, Ok(length @ 1..) if self.ears.hear(&chunk[..length]).is_ok());
+                }
             }
         }
     }
 
-    /// Reads what it had written before its end.
-    async fn last_answers(&mut self) -> Result<(), Rubbish> {
+    /// Reads what it had written before its end. Rubbish in it changes nothing any more.
+    async fn last_answers(&mut self) {
         let until = Instant::now() + LAST_WORDS;
         let mut chunk = vec![0; CHUNK_BYTES];
-        while let Ok(Ok(length @ 1..)) = timeout_at(until, self.stdout.read(&mut chunk)).await {
-            self.ears.hear(&chunk[..length])?;
-        }
-        Ok(())
+        while let Ok(Ok(length @ 1..)) = timeout_at(until, self.stdout.read(&mut chunk)).await
+            && self.ears.hear(&chunk[..length]).is_ok()
+        {}
     }
 }
 
