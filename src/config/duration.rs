@@ -36,6 +36,7 @@ pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, 
     to.serialize_str(&format_duration(*time))
 }
 
+#[allow(clippy::ref_option, reason = "serde passes a reference to the field")]
 pub(super) fn serialize_some<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
     time.map(format_duration).serialize(to)
 }

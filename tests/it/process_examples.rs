@@ -45,7 +45,7 @@ async fn every_example_handler_runs_jobs_and_says_why_one_failed() {
     let db = Db::new().await;
     let _crew = Crew::start(&db, &config).await;
     for kind in kinds {
-        let good = db.insert_many(kind, r#"jsonb_build_object('n', n)"#, 20).await;
+        let good = db.insert_many(kind, "jsonb_build_object('n', n)", 20).await;
         let bad = db.insert(kind, r#"{"m": 1}"#).await;
         db.until(&format!("not exists (select from rowcrew.jobs where kind = '{kind}')")).await;
         let doubled = format!(
