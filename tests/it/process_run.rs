@@ -80,7 +80,10 @@ async fn a_worker_whose_children_do_not_start_claims_none_of_their_jobs_and_anot
     let scratch = Scratch::new();
     let mut config = "[worker]\nname = \"broken\"\n[handlers.nap]\ntype = \"sleep\"\n".to_owned();
     for (kind, command) in [("missing", "[\"no-such-program-anywhere\"]"), ("ends", "[\"false\"]")] {
-        let _ = writeln!(config, "[handlers.{kind}]\ntype = \"process\"\ncommand = {command}");
+        let _ = writeln!(
+            config,
+            "[handlers.{kind}]\ntype = \"process\"\ncommand = {command}\nready_within = \"1m\""
+        );
     }
     let broken = Crew::start(&db, &config).await;
     broken.until_log("`no-such-program-anywhere` cannot be started").await;

@@ -23,8 +23,8 @@ pub(super) const VERSION: u32 = 1;
 pub(super) const CONCURRENCY_MAX: usize = 1_000;
 /// The largest number that every language's JSON reads exactly (2^53 - 1). Larger ids travel as strings.
 const EXACT_MAX: u64 = (1 << 53) - 1;
-/// What the words around it add to a progress report that is cut, escapes of its text included.
-const OVER_LIMIT_BYTES: usize = PROGRESS_BYTES_MAX / 2;
+/// What a progress report gains when it is cut: words around it, and an escape for each sign of its text at worst.
+const OVER_LIMIT_BYTES: usize = PROGRESS_BYTES_MAX / 2 + 100;
 /// How much of a line that cannot be read is repeated in the error.
 const QUOTED_BYTES_MAX: usize = 200;
 
