@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::support::{Crew, Db};
+use crate::support::{Crew, Db, Scratch};
 
-/// Each example: its file, what says whether its interpreter is here, and what runs it.
+/// Each example: its file, what says whether its interpreter is here, and what runs it; nothing for Go, which is built.
 const EXAMPLES: [(&str, &[&str], &[&str]); 6] = [
     ("handler.py", &["python3", "--version"], &["python3"]),
     ("handler.js", &["node", "--version"], &["node"]),
     ("handler.rb", &["ruby", "--version"], &["ruby"]),
-    ("handler.go", &["go", "version"], &["go", "run"]),
+    ("handler.go", &["go", "version"], &[]),
     ("handler.pl", &["perl", "-MJSON::PP", "-e1"], &["perl"]),
     ("handler.sh", &["sh", "-c", "exit"], &["sh"]),
 ];
@@ -21,9 +21,17 @@ fn is_here(probe: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// Builds a Go program; answers where it is.
+fn built(source: &str, program: String) -> String {
+    let output = Command::new("go").args(["build", "-o", &program, source]).output().expect("go runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    program
+}
+
 #[tokio::test]
 async fn every_example_handler_runs_jobs_and_says_why_one_failed() {
     let folder = format!("{}/examples/handlers", env!("CARGO_MANIFEST_DIR"));
+    let scratch = Scratch::new();
     let mut config = String::new();
     let mut kinds = Vec::new();
     for (file, probe, run) in EXAMPLES {
@@ -34,6 +42,7 @@ async fn every_example_handler_runs_jobs_and_says_why_one_failed() {
             eprintln!("{file} is not tried: {} is not installed", probe[0]);
             continue;
         }
+        let path = if run.is_empty() { built(&path, scratch.path(file)) } else { path };
         let words: Vec<_> = run.iter().copied().chain([path.as_str()]).collect();
         let _ = writeln!(
             config,
