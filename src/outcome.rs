@@ -51,6 +51,8 @@ pub enum FailureClass {
     ExitCode,
     /// A command was ended by a signal.
     Signal,
+    /// A child process wrote what is no answer, or could not be spoken with.
+    Protocol,
     /// The payload is not what the handler takes.
     Payload,
     /// An HTTP reply other than 2xx.
@@ -79,6 +81,7 @@ impl FailureClass {
             Self::Timeout => "timeout",
             Self::ExitCode => "exit_code",
             Self::Signal => "signal",
+            Self::Protocol => "protocol",
             Self::Payload => "payload",
             Self::Status => "status",
             Self::Network => "network",

@@ -10,7 +10,7 @@ use crate::config::{self, Config, Run};
 use crate::handler::limits::Limits;
 use crate::handler::{
     Block, CommandHandler, CommandSettings, Echo, Entry, Fail, Handler, HttpHandler, HttpSettings, Noop,
-    Registry, Runner, Sleep,
+    ProcessHandler, ProcessSettings, Registry, Runner, Sleep,
 };
 use crate::store::{self, Kept, ServerUrl};
 use crate::worker;
@@ -58,15 +58,16 @@ pub(super) fn kept(config: &Config) -> Kept {
 /// The handlers, ready to run.
 pub(super) fn registry(config: &Config) -> anyhow::Result<Registry> {
     config.handlers.iter().try_fold(Registry::new(), |registry, (kind, handler)| {
-        let runner = runner(handler, config.limits.result_bytes_max)
+        let runner = runner(kind, handler, config.limits.result_bytes_max)
             .map_err(|fault| anyhow!("handlers.{kind}: {fault}"))?;
-        let entry =
-            Entry { runner, defaults: Arc::new(handler.job_defaults()), concurrency: handler.concurrency };
+        // Children have theirs each, and say how many jobs they can take together.
+        let concurrency = handler.concurrency.filter(|_| !matches!(handler.run, Run::Process(_)));
+        let entry = Entry { runner, defaults: Arc::new(handler.job_defaults()), concurrency };
         Ok(registry.with_entry(kind, entry))
     })
 }
 
-fn runner(handler: &config::Handler, result_bytes_max: usize) -> Result<Runner, String> {
+fn runner(kind: &str, handler: &config::Handler, result_bytes_max: usize) -> Result<Runner, String> {
     fn of(handler: impl Handler) -> Runner {
         Runner::Handler(Arc::new(handler))
     }
@@ -83,17 +84,28 @@ fn runner(handler: &config::Handler, result_bytes_max: usize) -> Result<Runner, 
             headers: exposed(&http.headers),
             result_bytes_max,
         })?),
-        Run::Command(command) => of(CommandHandler::new(CommandSettings {
-            command: command.command.clone(),
-            env: exposed(&command.env),
-            inherit_env: command.inherit_env.clone(),
-            inherited: config::environment(),
-            dir: command.dir.as_ref().map(PathBuf::from),
-            limits: limits(command),
-            limiter: config::program_in_memory().ok(),
-            result_bytes_max,
+        Run::Command(program) => of(CommandHandler::new(command(program, result_bytes_max))?),
+        Run::Process(process) => of(ProcessHandler::new(ProcessSettings {
+            kind: kind.to_owned(),
+            command: command(&process.program, result_bytes_max),
+            processes: process.processes,
+            concurrency: handler.concurrency,
+            ready_within: process.ready_within,
         })?),
     })
+}
+
+fn command(program: &config::Command, result_bytes_max: usize) -> CommandSettings {
+    CommandSettings {
+        command: program.command.clone(),
+        env: exposed(&program.env),
+        inherit_env: program.inherit_env.clone(),
+        inherited: config::environment(),
+        dir: program.dir.as_ref().map(PathBuf::from),
+        limits: limits(program),
+        limiter: config::program_in_memory().ok(),
+        result_bytes_max,
+    }
 }
 
 fn limits(command: &config::Command) -> Limits {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serializer;
+use serde::{Serialize as _, Serializer};
 
 const UNITS: [(&str, u64); 5] =
     [("d", 24 * 3600 * 1000), ("h", 3600 * 1000), ("m", 60 * 1000), ("s", 1000), ("ms", 1)];
@@ -34,6 +34,11 @@ pub fn format_duration(time: Duration) -> String {
 
 pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&format_duration(*time))
+}
+
+#[allow(clippy::ref_option, reason = "serde passes a reference to the field")]
+pub(super) fn serialize_some<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(format_duration).serialize(to)
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ fn all_faults_come_in_one_report_with_source_and_key() {
     let toml = "schema = 'pg_x'\n[worker]\nconcurrency = 0\nconcurency = 5\nqueues = 'a'\n\
                 [log]\nlevel = 'debgu'\nformat = 'xml'\n\
                 [handlers.'email.send']\ntype = 'http'\nurl = 'ftp://x'\ntimout = '5s'\nmax_attempts = 1.5\n\
-                [handlers.b]\ntype = 'process'\n[handlers.c]\ntimeout = '8d'\n[handlers.d]\ntype = 'htp'\n\
+                [handlers.b]\ntype = 'pull'\n[handlers.c]\ntimeout = '8d'\n[handlers.d]\ntype = 'htp'\n\
                 [extra]\n";
     let given = [("ROWCREW_DATABASE__POOL_SIZE", "many"), ("ROWCREW_WORKER_POLL_MS", "5")];
     let flags = Overrides { drain_ms: Some(u64::MAX), ..Overrides::default() };
@@ -112,11 +112,11 @@ fn all_faults_come_in_one_report_with_source_and_key() {
             "rowcrew.toml:7: log.level has no level \"debgu\": expected one of off, error, warn, info, debug, \
              trace; did you mean debug?",
             "rowcrew.toml:8: log.format is \"xml\": expected one of text, json",
-            "rowcrew.toml:15: handlers.b.type is \"process\": not yet supported in this version",
+            "rowcrew.toml:15: handlers.b.type is \"pull\": not yet supported in this version",
             "rowcrew.toml:17: handlers.c.timeout is \"8d\": expected 1ms to 7d",
-            "rowcrew.toml:16: handlers.c.type is missing: expected one of http, command, sql, sleep, block, noop, \
+            "rowcrew.toml:16: handlers.c.type is missing: expected one of http, command, process, sql, sleep, block, noop, \
              echo, fail",
-            "rowcrew.toml:19: handlers.d.type is \"htp\": expected one of http, command, sql, sleep, block, noop, \
+            "rowcrew.toml:19: handlers.d.type is \"htp\": expected one of http, command, process, sql, sleep, block, noop, \
              echo, fail; did you mean http?",
             "rowcrew.toml:13: handlers.\"email.send\".max_attempts is a number with a fraction: expected a \
              whole number, 1 to 10000",
@@ -279,6 +279,16 @@ fn each_bad_value_of_a_handler_is_named() {
         ("type = 'command'\ncommand = []", "handlers.k.command names no program"),
         ("type = 'command'\ncommand = 'ls -l'", "handlers.k.command is a string: expected a list of strings"),
         ("type = 'command'\ncommand = ['x']\nenv = { 'A=' = 'pw' }", "is no name of an environment variable"),
+        ("type = 'process'", "handlers.k.command is missing"),
+        ("type = 'process'\ncommand = ['x']\nprocesses = 0", "handlers.k.processes is 0: expected 1 to 256"),
+        (
+            "type = 'process'\ncommand = ['x']\nconcurrency = 1001",
+            "handlers.k.concurrency is 1001: expected 1",
+        ),
+        (
+            "type = 'process'\ncommand = ['x']\nready_within = '1ms'",
+            "ready_within is \"1ms\": expected 100ms",
+        ),
         ("type = 'sql'", "handlers.k.statement is missing"),
         ("type = 'sleep'\nurl = 'http://x'", "handlers.k.url is unknown"),
         ("type = 'noop'\nqueue = ''", "handlers.k.queue is empty"),

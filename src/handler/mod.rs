@@ -8,6 +8,7 @@ mod child;
 mod command;
 mod http;
 mod output;
+mod process;
 pub mod signature;
 #[cfg(test)]
 mod testing;
@@ -20,12 +21,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 pub use self::builtin::{Block, Echo, Fail, Noop, Sleep};
 pub use self::child::guard;
 pub use self::command::{CommandHandler, CommandSettings, limits};
 use self::context::Cut;
 pub use self::http::{HttpHandler, HttpSettings};
 pub use self::output::{RESULT_BYTES_MAX_DEFAULT, RESULT_BYTES_MAX_LIMIT};
+pub use self::process::{JOBS_IN_HAND_MAX, PROCESSES_MAX, ProcessHandler, ProcessSettings};
 use crate::Outcome;
 
 pub use context::{Context, Desk, PROGRESS_BYTES_MAX};
@@ -35,6 +39,9 @@ pub use typed::{IntoBlocking, IntoFailure, IntoHandler};
 /// What a handler's work is, boxed so that handlers of every sort stand in one registry.
 pub type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
+/// The end of what a handler keeps running between jobs.
+pub type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Runs the jobs of one or more kinds.
 ///
 /// Delivery is at-least-once: a job whose worker died runs again, so the work must bear repetition.
@@ -43,6 +50,22 @@ pub type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 pub trait Handler: Send + Sync + 'static {
     /// Starts one attempt.
     fn run(self: Arc<Self>, context: Context) -> Work;
+
+    /// How many jobs it can run at once just now. While it is 0, none of its jobs is claimed by this worker, and
+    /// others may have them.
+    fn capacity(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Gets ready for jobs; called when a worker begins, within its runtime. `changed` is to be notified whenever
+    /// the capacity changes.
+    fn start(&self, _changed: &Arc<Notify>) {}
+
+    /// Ends what the handler keeps running between jobs; called when the worker's last job has ended. The worker
+    /// waits for it a few hundred milliseconds at most.
+    fn stop(&self) -> Stopped {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Runs the jobs of one or more kinds with code that blocks its thread: each on one of the worker's blocking

@@ -38,7 +38,7 @@ pub(super) struct Head {
 }
 
 /// Keeps the end of an output, where programs say why they failed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Tail {
     kept: VecDeque<u8>,
     seen: u64,
@@ -129,7 +129,12 @@ fn json(value: &(impl Serialize + ?Sized)) -> Option<String> {
 
 /// The bytes as JSON text if `jsonb` takes them.
 fn storable_json(bytes: &[u8]) -> Option<&str> {
-    let json = str::from_utf8(bytes).ok()?.trim_ascii();
+    storable(str::from_utf8(bytes).ok()?)
+}
+
+/// The text without blanks around it if it is JSON that `jsonb` takes.
+pub(super) fn storable(text: &str) -> Option<&str> {
+    let json = text.trim_ascii();
     serde_json::from_str::<Storable>(json).ok()?;
     numbers_fit(json).then_some(json)
 }

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+use tokio::sync::Notify;
+
 use super::{BlockingHandler, Handler};
 use crate::JobDefaults;
 
@@ -15,6 +18,16 @@ pub enum Runner {
     Blocking(Arc<dyn BlockingHandler>),
     /// By this SQL statement, in one transaction with the finish. The payload is `$1`.
     Sql(Arc<str>),
+}
+
+impl Runner {
+    /// How many jobs it can run at once just now; [`Handler::capacity`].
+    pub fn capacity(&self) -> usize {
+        match self {
+            Self::Handler(handler) => handler.capacity(),
+            Self::Blocking(_) | Self::Sql(_) => usize::MAX,
+        }
+    }
 }
 
 /// What is registered for a kind.
@@ -69,6 +82,23 @@ impl Registry {
     /// All kinds with their entries, in order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
         self.entries.iter()
+    }
+
+    /// Gets all handlers ready; [`Handler::start`].
+    pub fn start(&self, changed: &Arc<Notify>) {
+        self.handlers().for_each(|handler| handler.start(changed));
+    }
+
+    /// Ends what handlers keep running between jobs; [`Handler::stop`].
+    pub async fn stop(&self) {
+        join_all(self.handlers().map(|handler| handler.stop())).await;
+    }
+
+    fn handlers(&self) -> impl Iterator<Item = &Arc<dyn Handler>> {
+        self.entries.values().filter_map(|entry| match &entry.runner {
+            Runner::Handler(handler) => Some(handler),
+            Runner::Blocking(_) | Runner::Sql(_) => None,
+        })
     }
 
     /// Whether any kind needs blocking threads.

@@ -94,7 +94,7 @@ struct Shared {
     held: Held,
     tally: Tally,
     /// A slot became free, or something else changed that the dispatcher should look at.
-    changed: Notify,
+    changed: Arc<Notify>,
     running: AtomicU64,
     /// Workers that were seen at the last look, this one included.
     crew: AtomicU32,
@@ -137,7 +137,7 @@ pub async fn run(
         worker_id: AtomicI64::new(worker_id),
         held: Held::default(),
         tally: Tally::default(),
-        changed: Notify::new(),
+        changed: Arc::default(),
         running: AtomicU64::new(0),
         crew: AtomicU32::new(1),
         stale: AtomicU64::new(0),
@@ -146,6 +146,7 @@ pub async fn run(
         gave_up: AtomicBool::new(false),
         silent: AtomicBool::new(false),
     });
+    shared.registry.start(&shared.changed);
     let (signals, heard) = mpsc::unbounded_channel();
     let alive = liveness::start(shared.clone(), registration, lock_key, signals, stopping.clone());
     let (ended, to_write) = mpsc::unbounded_channel();
@@ -155,13 +156,23 @@ pub async fn run(
     // A task like those of the jobs it starts, so that they start on its own thread.
     let dispatch = tokio::spawn(dispatch::run(shared.clone(), heard, ended, stopping.clone()));
     let over = dispatch.await.expect("the dispatcher does not panic");
+    let handlers = stop_handlers(shared.registry.clone());
     // The channel closes with the last job: what it holds is written, then the finisher ends.
     let over = last_writes(&shared, finisher, over, stopping).await;
     flusher.abort();
     reporter.abort();
     alive.end();
     leave(&shared, over).await;
+    let _ = handlers.await;
     Ok(())
+}
+
+/// Ends what handlers keep running between jobs, while the last endings are written. What takes too long ends
+/// with the process.
+fn stop_handlers(registry: Registry) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let _ = tokio::time::timeout(LAST_WRITES, registry.stop()).await;
+    })
 }
 
 /// Waits until every ending is written, while the time to drain is not long over; answers when that is.

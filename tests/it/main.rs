@@ -26,6 +26,8 @@ mod jobs_run;
 mod layers;
 mod limits;
 mod outage;
+mod process_examples;
+mod process_run;
 mod refused;
 mod retries;
 mod rust_api;

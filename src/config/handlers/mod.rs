@@ -2,6 +2,7 @@
 
 mod command;
 mod http;
+mod process;
 mod sql;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 pub use command::Command;
 pub use http::Http;
+pub use process::Process;
 pub use sql::Sql;
 
 use super::check::name;
@@ -38,7 +40,8 @@ pub struct Handler {
     pub max_attempts: i32,
     /// The waits between the tries.
     pub backoff: Backoff,
-    /// Jobs of this kind that run at once in one process; `None` for as many as the worker runs.
+    /// Jobs of this kind that run at once in one process; `None` for as many as the worker runs. For `process`: that
+    /// one of its children has in hand at once; `None` for as many as the child says, else one.
     pub concurrency: Option<usize>,
 }
 
@@ -50,6 +53,8 @@ pub enum Run {
     Http(Http),
     /// A program, started for each job.
     Command(Command),
+    /// A program that runs one job after the other.
+    Process(Process),
     /// A SQL statement in one transaction with the job's finish.
     Sql(Sql),
     /// Waits as long as the payload says.
@@ -79,6 +84,12 @@ impl Handler {
         let concurrency = table.read("concurrency", |given| given.whole(&(1..=20_000)));
         // Without a type nobody knows which further keys belong here: none of them is called unknown.
         let run = Run::read(&mut table)?;
+        if let (Run::Process(_), Some(jobs)) = (&run, concurrency)
+            && jobs > process::CONCURRENCY_MAX
+        {
+            let most = process::CONCURRENCY_MAX;
+            table.fault("concurrency", format!("is {jobs}: expected 1 to {most}, for each of the processes"));
+        }
         table.finish();
         Some(Self { run, queue, timeout, max_attempts, backoff, concurrency })
     }
@@ -89,9 +100,10 @@ type Reader = fn(&mut Table<'_>) -> Run;
 
 impl Run {
     fn read(table: &mut Table<'_>) -> Option<Self> {
-        let types: [(&str, Reader); 8] = [
+        let types: [(&str, Reader); 9] = [
             ("http", |table| Self::Http(Http::read(table))),
             ("command", |table| Self::Command(Command::read(table))),
+            ("process", |table| Self::Process(Process::read(table))),
             ("sql", |table| Self::Sql(Sql::read(table))),
             ("sleep", |_| Self::Sleep),
             ("block", |_| Self::Block),
@@ -103,7 +115,7 @@ impl Run {
             table.missing("type", &format!("one of {}", types.map(|(name, _)| name).join(", ")));
         }
         let read = table.read("type", |given| match given.text()?.as_str() {
-            later @ ("process" | "pull") => Err(format!("is {later:?}: not yet supported in this version")),
+            later @ "pull" => Err(format!("is {later:?}: not yet supported in this version")),
             _ => given.choice(&types),
         })?;
         Some(read(table))

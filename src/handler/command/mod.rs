@@ -10,7 +10,7 @@ mod run;
 mod tests;
 mod words;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -107,6 +107,62 @@ impl CommandSettings {
         }
         output::check_result_bytes_max(self.result_bytes_max)
     }
+
+    /// The settings, checked, with what is inherited cut down to what is passed on.
+    pub(super) fn checked(mut self) -> Result<Self, String> {
+        self.check()?;
+        self.inherited.retain(|(name, _)| passes(name, &self.inherit_env));
+        Ok(self)
+    }
+
+    pub(super) fn program(&self) -> &str {
+        &self.command[0]
+    }
+
+    /// The command with these arguments, all of its streams piped; where there are limits, through the program
+    /// that sets them.
+    pub(super) fn prepare(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = self.program_within_limits();
+        command
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .env_clear()
+            .envs(self.inherited.iter().map(|(name, value)| (name, value)))
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command
+    }
+
+    fn program_within_limits(&self) -> Command {
+        match &self.limiter {
+            Some(limiter) if !self.limits.is_none() => {
+                let mut command = Command::new(limiter);
+                // Plain numbers always serialize.
+                let limits = serde_json::to_string(&self.limits).unwrap_or_default();
+                command.arg0("rowcrew").args([limits::VERB, &limits, "--", self.program()]);
+                command
+            }
+            _ => Command::new(self.program()),
+        }
+    }
+
+    /// Says what to look at when it cannot be started.
+    pub(super) fn not_started(&self, fault: &io::Error) -> String {
+        let dir_is_missing = self.dir.as_ref().is_some_and(|dir| !dir.is_dir());
+        let check = match fault.kind() {
+            _ if dir_is_missing => "check that its `dir` exists on the worker's machine",
+            io::ErrorKind::NotFound => {
+                "check that it is installed where the worker runs and on its PATH; of a script, the first line too"
+            }
+            io::ErrorKind::PermissionDenied => "check that the file is executable for the worker's user",
+            _ => "check the limits of processes, open files and memory",
+        };
+        format!("`{}` cannot be started: {fault}; {check}", self.program())
+    }
 }
 
 impl fmt::Debug for CommandSettings {
@@ -126,29 +182,19 @@ impl fmt::Debug for CommandSettings {
 
 impl CommandHandler {
     /// Checks the settings. Whether the program exists is seen when it runs: it may be installed later.
-    pub fn new(mut settings: CommandSettings) -> Result<Self, String> {
-        settings.check()?;
-        settings.inherited.retain(|(name, _)| passes(name, &settings.inherit_env));
+    pub fn new(settings: CommandSettings) -> Result<Self, String> {
+        let settings = settings.checked()?;
         let words = settings.command[1..].iter().map(|word| Word::parse(word)).collect::<Result<_, _>>()?;
         Ok(Self { settings, words })
     }
 
     fn program(&self) -> &str {
-        &self.settings.command[0]
+        self.settings.program()
     }
 
     fn prepare(&self, job: &Job) -> Result<Command, Unfit> {
-        let settings = &self.settings;
-        let args = argv(&self.words, &job.payload)?;
-        let mut command = self.program_within_limits();
+        let mut command = self.settings.prepare(argv(&self.words, &job.payload)?);
         command
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .env_clear()
-            .envs(settings.inherited.iter().map(|(name, value)| (name, value)))
-            .envs(settings.env.iter().map(|(name, value)| (name, value)))
             .env("ROWCREW_JOB_ID", job.id.to_string())
             .env("ROWCREW_KIND", &*job.kind)
             .env("ROWCREW_QUEUE", &*job.queue)
@@ -156,25 +202,7 @@ impl CommandHandler {
         if let Some(traceparent) = &job.traceparent {
             command.env("ROWCREW_TRACEPARENT", &**traceparent);
         }
-        if let Some(dir) = &settings.dir {
-            command.current_dir(dir);
-        }
         Ok(command)
-    }
-
-    /// The program; where there are limits, through the one that sets them.
-    fn program_within_limits(&self) -> Command {
-        let limits = &self.settings.limits;
-        match &self.settings.limiter {
-            Some(limiter) if !limits.is_none() => {
-                let mut command = Command::new(limiter);
-                // Plain numbers always serialize.
-                let limits = serde_json::to_string(limits).unwrap_or_default();
-                command.arg0("rowcrew").args([limits::VERB, &limits, "--", self.program()]);
-                command
-            }
-            _ => Command::new(self.program()),
-        }
     }
 
     async fn attempt(&self, context: &Context) -> Outcome {
@@ -228,21 +256,9 @@ impl CommandHandler {
         Failure::retry_as(class, format!("`{program}`: {end}{limits}"))
     }
 
-    /// Says what to look at. The job is tried again: a deployment may be half done.
+    /// The job is tried again: a deployment may be half done.
     fn not_started(&self, fault: &io::Error) -> Failure {
-        let dir_is_missing = self.settings.dir.as_ref().is_some_and(|dir| !dir.is_dir());
-        let check = match fault.kind() {
-            _ if dir_is_missing => "check that its `dir` exists on the worker's machine",
-            io::ErrorKind::NotFound => {
-                "check that it is installed where the worker runs and on its PATH; of a script, the first line too"
-            }
-            io::ErrorKind::PermissionDenied => "check that the file is executable for the worker's user",
-            _ => "check the limits of processes, open files and memory",
-        };
-        Failure::retry_as(
-            FailureClass::Start,
-            format!("`{}` cannot be started: {fault}; {check}", self.program()),
-        )
+        Failure::retry_as(FailureClass::Start, self.settings.not_started(fault))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod claims;
 mod drain;
+mod limit;
 mod start;
 
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ use super::pace::{Idle, Pace, Turns};
 use super::{Shared, Stopping, attempt};
 use crate::handler::Registry;
 use claims::{Answer, next_answer};
+use limit::Limit;
 
 /// The most jobs of one claim: beyond it a claim gains nothing and holds its locks longer.
 const BATCH_MAX: usize = 1_000;
@@ -85,40 +87,29 @@ struct Dispatch {
 /// Kinds that are claimed together.
 struct Kinds {
     names: Vec<Arc<str>>,
+    /// For one kind that is limited by itself.
     limit: Option<Limit>,
     /// The last claim brought all it asked for: as soon as one more can start it is looked for, however long the
     /// worker would pause for other kinds.
     more: bool,
 }
 
-/// What one kind with a limit of its own, or all kinds that share the blocking threads, must have to start a job.
-struct Limit {
-    /// The slots of a kind with a limit of its own.
-    own: Option<Arc<Semaphore>>,
-    /// Whether it takes a blocking thread.
-    blocking: bool,
-    /// Claimed jobs that wait for a slot.
-    waiting: VecDeque<Ticket>,
-}
-
 /// Kinds that are claimed together: all without a limit, all that only share the blocking threads, and each one
-/// with a limit of its own.
-fn orders(registry: &Registry) -> VecDeque<Kinds> {
+/// that is limited by itself.
+fn orders(registry: &Registry, all: usize) -> VecDeque<Kinds> {
     let mut orders = VecDeque::new();
     for blocking in [false, true] {
         let (mut own, mut names) = (VecDeque::new(), Vec::new());
         for (kind, entry) in registry.iter().filter(|(_, entry)| entry.is_blocking() == blocking) {
-            let Some(most) = entry.concurrency else {
-                names.push(kind.clone());
-                continue;
-            };
-            let limit =
-                Limit { own: Some(Arc::new(Semaphore::new(most))), blocking, waiting: VecDeque::new() };
-            own.push_back(Kinds { names: vec![kind.clone()], limit: Some(limit), more: false });
+            match Limit::of(entry, all) {
+                Some(limit) => {
+                    own.push_back(Kinds { names: vec![kind.clone()], limit: Some(limit), more: false });
+                }
+                None => names.push(kind.clone()),
+            }
         }
         if !names.is_empty() {
-            let shared = blocking.then(|| Limit { own: None, blocking, waiting: VecDeque::new() });
-            orders.push_back(Kinds { names, limit: shared, more: false });
+            orders.push_back(Kinds { names, limit: blocking.then(Limit::of_threads), more: false });
         }
         orders.append(&mut own);
     }
@@ -130,7 +121,7 @@ impl Dispatch {
         let settings = &shared.settings;
         Self {
             lanes: Lanes::new(&settings.queues),
-            orders: orders(&shared.registry),
+            orders: orders(&shared.registry, settings.concurrency),
             empty_looks: 0,
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             buffer: VecDeque::new(),
@@ -164,26 +155,25 @@ impl Dispatch {
         // Claim when slots are free, or when what is held in advance is half used up.
         let room =
             if waiting == 0 || waiting < ahead / 2 { (free + ahead).saturating_sub(waiting) } else { 0 };
-        let own = self.orders.front().map_or(0, |kinds| self.room_of(kinds));
-        room.min(own).min(BATCH_MAX).min(self.pace.fit())
+        let own = self.orders.front_mut().map_or(0, |kinds| match &mut kinds.limit {
+            Some(limit) => limit.room(),
+            None => usize::MAX,
+        });
+        room.min(own).min(self.threads_free()).min(BATCH_MAX).min(self.pace.fit())
     }
 
-    /// Jobs of these kinds that could start now, as far as their own limits go.
-    fn room_of(&self, kinds: &Kinds) -> usize {
-        let Some(limit) = &kinds.limit else { return usize::MAX };
-        let mut room = usize::MAX;
-        if let Some(own) = &limit.own {
-            room = own.available_permits().saturating_sub(limit.waiting.len());
+    /// Blocking threads that the next order's jobs may take.
+    fn threads_free(&self) -> usize {
+        let takes = |kinds: &Kinds| kinds.limit.as_ref().is_some_and(|limit| limit.blocking);
+        match &self.shared.blocking {
+            Some(pool) if self.orders.front().is_some_and(takes) => {
+                // The threads are shared: the jobs of other kinds that wait for one count as well.
+                let limits = self.orders.iter().filter_map(|kinds| kinds.limit.as_ref());
+                let waiting: usize = limits.filter(|l| l.blocking).map(|l| l.waiting.len()).sum();
+                pool.free().saturating_sub(waiting)
+            }
+            _ => usize::MAX,
         }
-        if limit.blocking
-            && let Some(pool) = &self.shared.blocking
-        {
-            // The threads are shared: the jobs of other kinds that wait for one count as well.
-            let limits = self.orders.iter().filter_map(|kinds| kinds.limit.as_ref());
-            let waiting: usize = limits.filter(|l| l.blocking).map(|l| l.waiting.len()).sum();
-            room = room.min(pool.free().saturating_sub(waiting));
-        }
-        room
     }
 
     fn has_room(&mut self) -> bool {

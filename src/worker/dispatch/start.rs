@@ -6,11 +6,10 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::super::blocking::Blocking;
 use super::super::finisher::Ended;
 use super::super::held::Ticket;
 use super::super::{Shared, attempt};
-use super::{Dispatch, Limit};
+use super::Dispatch;
 use crate::handler::Entry;
 
 impl Dispatch {
@@ -21,12 +20,13 @@ impl Dispatch {
             return;
         }
         for at in 0..self.orders.len() {
+            self.give_back_shut(at);
             while let Some(limit) = &mut self.orders[at].limit
                 && !limit.waiting.is_empty()
                 && let Some((own, thread)) = limit.try_acquire(self.shared.blocking.as_ref())
             {
                 let Ok(slot) = self.slots.clone().try_acquire_owned() else { return };
-                let ticket = limit.waiting.pop_front().expect("not empty");
+                let ticket = limit.next().expect("not empty");
                 self.start(ticket, slot, own, thread);
             }
         }
@@ -35,6 +35,17 @@ impl Dispatch {
         {
             let ticket = self.buffer.pop_front().expect("not empty");
             self.start(ticket, slot, None, None);
+        }
+    }
+
+    /// Jobs of a kind of which none can run for now go to others who may.
+    fn give_back_shut(&mut self, at: usize) {
+        if let Some(limit) = &mut self.orders[at].limit
+            && limit.is_shut()
+        {
+            for ticket in limit.waiting.drain(..) {
+                let _ = self.ended.send(attempt::given_back(&self.shared, &ticket));
+            }
         }
     }
 
@@ -76,24 +87,6 @@ impl Dispatch {
             drop((slot, own));
             run.shared.changed.notify_one();
         });
-    }
-}
-
-impl Limit {
-    /// Takes what a job needs beside a slot of the worker, if it is all free: slots of its kind, and a thread.
-    fn try_acquire(
-        &self,
-        pool: Option<&Blocking>,
-    ) -> Option<(Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>)> {
-        let own = match &self.own {
-            Some(own) => Some(own.clone().try_acquire_owned().ok()?),
-            None => None,
-        };
-        let thread = match pool.filter(|_| self.blocking) {
-            Some(pool) => Some(pool.try_thread()?),
-            None => None,
-        };
-        Some((own, thread))
     }
 }
 
