@@ -26,9 +26,12 @@ const KIND_HEADER: &str = "rowcrew-kind";
 const ATTEMPT_HEADER: &str = "rowcrew-attempt";
 const JOB_ID_HEADER: &str = "rowcrew-job-id";
 const TRACEPARENT_HEADER: &str = "traceparent";
+/// The same as `webhook-id`, under the name that receivers look for who know nothing of webhooks.
+const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 
 /// Headers that the call sets itself; setting them would break it or forge what receivers rely on.
-const RESERVED: [&str; 5] = ["connection", "content-length", "host", "traceparent", "transfer-encoding"];
+const RESERVED: [&str; 6] =
+    ["connection", "content-length", "host", "idempotency-key", "traceparent", "transfer-encoding"];
 const RESERVED_PREFIXES: [&str; 2] = ["rowcrew-", "webhook-"];
 
 /// What an [`HttpHandler`] is told.
@@ -112,7 +115,11 @@ impl HttpHandler {
         headers.insert(ATTEMPT_HEADER, job.attempt.into());
         headers.insert(signature::TIMESTAMP_HEADER, now.into());
         let signed = signature::sign(&self.keys, &id, now, job.payload.as_bytes());
-        let mut texts = vec![(signature::ID_HEADER, id.as_str()), (KIND_HEADER, &*job.kind)];
+        let mut texts = vec![
+            (signature::ID_HEADER, id.as_str()),
+            (IDEMPOTENCY_HEADER, id.as_str()),
+            (KIND_HEADER, &*job.kind),
+        ];
         if !self.keys.is_empty() {
             texts.push((signature::SIGNATURE_HEADER, &signed));
         }

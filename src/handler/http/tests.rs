@@ -96,7 +96,10 @@ async fn a_call_is_signed_and_says_which_job_it_is() {
     assert_eq!(header("rowcrew-kind"), "email.send");
     assert_eq!(header("rowcrew-attempt"), "3");
     assert_eq!(header("rowcrew-job-id"), "42");
+    // The third attempt, and the id of every attempt.
     assert_eq!(header("webhook-id"), "job_42");
+    assert_eq!(header("idempotency-key"), "job_42");
+    assert_eq!(header("webhook-signature").split(' ').count(), 2);
     assert_eq!(Some(header("traceparent")), job.traceparent.as_deref());
     assert_eq!(header("authorization"), "Bearer x");
     assert!(!received.headers.contains_key("accept-encoding"));
