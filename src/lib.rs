@@ -8,6 +8,7 @@ pub mod embedded;
 pub mod handler;
 mod job;
 pub mod maintenance;
+pub mod outbound;
 mod outcome;
 pub mod store;
 pub mod text;

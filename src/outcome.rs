@@ -34,8 +34,14 @@ pub enum Verdict {
     Retry,
     /// Try again after this time, while attempts are left.
     RetryAfter(Duration),
+    /// Put it back at no cost of an attempt, and begin no job of its kind before this time is over, in any worker:
+    /// whoever the kind calls has asked for quiet.
+    PauseKind(Duration),
     /// Never try again: the failure is permanent.
     Bury,
+    /// As [`Verdict::Bury`], and begin no job of its kind until an operator resumes it: whoever the kind calls wants
+    /// no more calls.
+    BuryAndDisableKind,
 }
 
 /// The sort of a failure.

@@ -210,7 +210,7 @@ fn the_environment_is_text_and_takes_the_type_of_its_key() {
     assert_eq!((config.worker.queues, config.worker.concurrency), (vec!["1".into(), "mail".into()], 7));
     let (mail, run) = (&config.handlers["email.send"], &config.handlers["Run"]);
     let Run::Http(http) = &mail.run else { panic!("{mail:?}") };
-    assert_eq!(http.secrets[0].expose_secret(), "00123");
+    assert_eq!(http.credentials.secrets[0].expose_secret(), "00123");
     assert_eq!((http.headers.len(), http.headers["X-Key"].expose_secret()), (1, "1"));
     let Run::Command(command) = &run.run else { panic!("{run:?}") };
     assert_eq!(
@@ -332,7 +332,7 @@ fn no_secret_is_shown_or_debugged() {
     );
     let config = file(&toml).expect("lawful");
     let Run::Http(http) = &config.handlers["b.c"].run else { panic!("http") };
-    let secrets: Vec<_> = http.secrets.iter().map(ExposeSecret::expose_secret).collect();
+    let secrets: Vec<_> = http.credentials.secrets.iter().map(ExposeSecret::expose_secret).collect();
     assert_eq!(secrets, ["hunter2-new", "hunter2-old"]);
     let shown = config.show();
     for text in [&shown, &format!("{config:?}")] {

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::builtin::{Echo, Fail, Noop, Sleep};
 pub use self::command::{CommandHandler, CommandSettings};
-pub use self::http::{HttpHandler, HttpSettings};
+pub use self::http::{CONNECT_TIMEOUT_DEFAULT, HttpAuth, HttpHandler, HttpSettings, HttpTls};
 pub use self::output::{RESULT_BYTES_MAX_DEFAULT, RESULT_BYTES_MAX_LIMIT};
 use crate::{Failure, FailureClass, Job, Outcome};
 

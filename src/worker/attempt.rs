@@ -12,7 +12,7 @@ use super::verdict::{entry, fate_of};
 use super::{Ended, Shared};
 use crate::handler::{Context, Entry, Runner};
 use crate::store::{Fate, SqlRun};
-use crate::{Failure, FailureClass, Job, Outcome};
+use crate::{Failure, FailureClass, Job, Outcome, Verdict};
 
 /// How long a handler that was told to stop may take before its work is dropped.
 /// Shorter than the second that a shutdown may take beyond the drain time.
@@ -81,6 +81,18 @@ fn fate(shared: &Shared, entry: &Entry, job: &Job, outcome: Outcome, ran: Durati
             job.id, job.kind = &*job.kind, attempt = job.attempt, class = failure.class.as_str(),
             error = %crate::text::truncated(&failure.message, 500), "an attempt failed"
         );
+    }
+    if let Err(Failure { verdict, message, .. }) = &outcome {
+        let wait = match verdict {
+            Verdict::PauseKind(wait) => Some(Some(*wait)),
+            Verdict::BuryAndDisableKind => Some(None),
+            Verdict::Retry | Verdict::RetryAfter(_) | Verdict::Bury => None,
+        };
+        if wait.is_some_and(|wait| shared.pauses.told(&job.kind, wait, message)) {
+            tracing::warn!(job.kind = &*job.kind, error = %crate::text::truncated(message, 500),
+                "the kind is {}", if wait == Some(None) { "disabled until it is resumed" } else { "paused" });
+            shared.changed.notify_one();
+        }
     }
     fate_of(outcome, job, ran, &entry.defaults, shared.worker_id(), fastrand::f64())
 }

@@ -11,6 +11,7 @@ mod held;
 mod lanes;
 mod liveness;
 mod pace;
+mod pauses;
 mod tally;
 mod verdict;
 mod watcher;
@@ -29,6 +30,7 @@ use crate::{Job, JobId, WorkerId};
 
 use finisher::Ended;
 use held::{Held, StopReason};
+use pauses::Pauses;
 use tally::Tally;
 
 /// What a worker is told to do.
@@ -81,6 +83,7 @@ struct Shared {
     worker_id: AtomicI64,
     held: Held,
     tally: Tally,
+    pauses: Pauses,
     /// A slot became free, or something else changed that the dispatcher should look at.
     changed: Notify,
     running: AtomicU64,
@@ -102,6 +105,8 @@ pub async fn run(
     stopping: watch::Receiver<Stopping>,
 ) -> Result<(), Error> {
     store.check_ready().await?;
+    let pauses = Pauses::default();
+    pauses.learn(pauses.version(), store.paused_kinds().await?);
     let sql_store = registry.has_sql().then(|| store.with_pool_of(settings.sql_connections)).transpose()?;
     let registration = Registration {
         name: settings.name.clone(),
@@ -120,6 +125,7 @@ pub async fn run(
         worker_id: AtomicI64::new(worker_id),
         held: Held::default(),
         tally: Tally::default(),
+        pauses,
         changed: Notify::new(),
         running: AtomicU64::new(0),
         stale: AtomicU64::new(0),

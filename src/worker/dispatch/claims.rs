@@ -41,7 +41,7 @@ impl Dispatch {
         self.coming += asked;
         let arm = std::mem::take(&mut self.arm_next);
         let shared = self.shared.clone();
-        let kinds = self.orders[0].names.clone();
+        let kinds = self.kinds_to_claim();
         let (lanes, sweep) = self.lanes.next();
         let worker_id = shared.worker_id();
         self.claiming.push(tokio::spawn(async move {
@@ -69,6 +69,8 @@ impl Dispatch {
                 }
                 self.coming -= asked;
                 self.take_in(batch, asked, claimed);
+                // A kind may have been paused while the claim was on its way.
+                self.give_back_paused();
                 // Claimed in a name that the crew has struck out: nobody would rescue these jobs. (Should the
                 // name change only after this look, all that is held is given up then.)
                 if worker_id != self.shared.worker_id() {
