@@ -12,8 +12,10 @@ use crate::config::Config;
 use crate::store::When;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  rowcrew kinds list\n  rowcrew kinds pause email.send --for 10m --reason 'key is changed'\n  \
-                        rowcrew kinds resume email.send")]
+#[command(
+    after_help = "Examples:\n  rowcrew kinds list\n  rowcrew kinds pause email.send --for 10m --reason 'key is changed'\n  \
+                        rowcrew kinds resume email.send"
+)]
 pub(super) struct Args {
     #[command(subcommand)]
     what: What,
@@ -68,7 +70,12 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
     using(config, async |store| {
         match args.what {
             What::List { json } => {
-                table::print(&store.list_kinds().await?, json, &COLUMNS, "no kind is paused, served or was run")?;
+                table::print(
+                    &store.list_kinds().await?,
+                    json,
+                    &COLUMNS,
+                    "no kind is paused, served or was run",
+                )?;
             }
             What::Pause { kind, until, span, reason } => {
                 let until = until.or(span.map(When::In));

@@ -17,6 +17,7 @@ mod crash;
 mod demo;
 mod functions;
 mod handlers_run;
+mod http_kinds;
 mod jobs_run;
 mod layers;
 mod limits;

@@ -6,7 +6,11 @@
 
 mod client;
 mod guard;
+#[cfg(test)]
+mod guard_tests;
 mod headers;
+#[cfg(test)]
+mod hostile_tests;
 mod reply;
 mod settings;
 mod slots;

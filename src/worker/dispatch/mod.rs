@@ -143,7 +143,9 @@ impl Dispatch {
         let room =
             if waiting == 0 || waiting < ahead / 2 { (free + ahead).saturating_sub(waiting) } else { 0 };
         let pauses = &self.shared.pauses;
-        if pauses.any() && self.orders.front().is_some_and(|kinds| kinds.names.iter().all(|kind| pauses.hold(kind))) {
+        if pauses.any()
+            && self.orders.front().is_some_and(|kinds| kinds.names.iter().all(|kind| pauses.hold(kind)))
+        {
             return 0;
         }
         let own = self.orders.front().map_or(0, |kinds| match &kinds.limit {
