@@ -52,10 +52,15 @@ impl UrlTemplate {
             return Err("begins with a field and goes on: expected http:// or https://, or one field alone"
                 .to_owned());
         };
-        let (scheme, _) =
+        let (scheme, rest) =
             start.split_once("://").ok_or("is no URL: expected http:// or https:// at its start")?;
         if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
             return Err(format!("has the scheme {scheme}: expected http or https"));
+        }
+        // The parser drops blanks and looks for the host behind any number of slashes: a field would become the host.
+        let no_host = rest.starts_with(['/', '\\', '?', '#']);
+        if no_host || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err("names no host after ://, or holds blanks".to_owned());
         }
         let mut parts = Vec::new();
         let mut before = String::new();
@@ -374,7 +379,9 @@ mod tests {
             ("http://h.example/#{a}", "never sent"),
             ("http://h.example/../{a}", "has a part . or .."),
             ("http://{a}.1/", "is no URL"),
-            ("http:///{a}", ""),
+            ("http:///{a}", "names no host"),
+            ("http://\\{a}", "names no host"),
+            ("http://\t/{a}", "holds blanks"),
         ] {
             let fault = UrlTemplate::parse(text).expect_err(text);
             assert!(fault.contains(words), "{text}: {fault}");

@@ -33,8 +33,10 @@ fn forever(first: &str, then: &str, pause_ms: u64) -> Script {
 
 async fn play(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: Script) {
     let mut request = Vec::new();
+    // Not the end of a body: the preface of HTTP/2, the first byte of TLS.
+    let odd = |request: &[u8]| request.starts_with(b"PRI") || request.starts_with(&[0x16]);
     while !request.ends_with(b"}")
-        && !request.starts_with(b"PRI")
+        && !odd(&request)
         && stream.read_buf(&mut request).await.is_ok_and(|n| n > 0)
     {}
     let _ = stream.write_all(&script.first).await;
@@ -109,17 +111,14 @@ async fn a_reply_that_is_none_is_tried_again_and_the_next_job_runs() {
 #[tokio::test]
 async fn a_server_that_takes_its_time_meets_the_attempts_limit() {
     for script in [
-        forever("", "H", 20),
+        forever("", "\r\n", 20),
         forever("HTTP/1.1 200 OK\r\nX: ", "x", 20),
         forever("", "HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n", 1),
         forever("HTTP/1.1 200 OK\r\n\r\n", "x", 20),
         forever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", 20),
     ] {
-        // "HH" is no reply, and soon seen to be none.
-        let bad_at_once = script.then == b"H";
         let failure = outcome(script, Duration::from_millis(150)).await.expect_err("too slow");
-        let class = if bad_at_once { FailureClass::Network } else { FailureClass::Timeout };
-        assert_eq!((failure.class, failure.verdict), (class, Verdict::Retry), "{failure:?}");
+        assert_eq!((failure.class, failure.verdict), (FailureClass::Timeout, Verdict::Retry), "{failure:?}");
     }
 }
 
@@ -133,8 +132,6 @@ async fn a_packed_reply_is_never_unpacked_and_an_endless_one_is_cut() {
             &format!("1000\r\n{}\r\n", "x".repeat(4096)),
             0,
         ),
-        // It says 10 bytes and sends more: what is more is not read.
-        forever("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", "xxxxxxxxxx", 0),
     ] {
         let Ok(Success::Done(Some(result))) = outcome(script, Duration::from_mins(1)).await else {
             panic!("no result")

@@ -87,7 +87,9 @@ impl Call<'_> {
     fn redirect_target(&self, headers: &HeaderMap) -> String {
         let target = headers.get(LOCATION).and_then(|value| value.to_str().ok());
         match target.map(|target| self.url.join(target)) {
-            Some(Ok(url)) => public_url(&url),
+            Some(Ok(url)) if self.reach == Reach::Fixed => public_url(&url),
+            // The rest may repeat what the payload filled in.
+            Some(Ok(url)) => url.origin().ascii_serialization(),
             _ => "an address that cannot be read".to_owned(),
         }
     }
