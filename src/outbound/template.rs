@@ -416,7 +416,7 @@ mod tests {
         ];
         prop_oneof![
             proptest::collection::vec(odd, 0..8).prop_map(|parts| parts.concat()),
-            any::<String>(),
+            "\\PC{0,12}",
             "[ -~]{0,12}",
         ]
     }
