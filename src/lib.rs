@@ -50,6 +50,7 @@ pub mod embedded;
 pub mod handler;
 mod job;
 pub mod maintenance;
+pub mod outbound;
 mod outcome;
 pub mod sql;
 pub mod store;

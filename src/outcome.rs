@@ -34,10 +34,16 @@ pub enum Verdict {
     Retry,
     /// Try again after this time, while attempts are left.
     RetryAfter(Duration),
+    /// Put it back at no cost of an attempt, and begin no job of its kind before this time is over, in any worker:
+    /// whoever the kind calls has asked for quiet.
+    PauseKind(Duration),
     /// Never try again: the failure is permanent.
     Bury,
     /// Run it again after this time, at no cost of an attempt: it did not fail.
     Snooze(Duration),
+    /// As [`Verdict::Bury`], and begin no job of its kind until an operator resumes it: whoever the kind calls wants
+    /// no more calls.
+    BuryAndDisableKind,
 }
 
 /// The sort of a failure.

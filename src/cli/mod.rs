@@ -15,6 +15,7 @@ mod guard;
 mod job_view;
 mod jobs;
 mod json;
+mod kinds;
 mod migrate;
 mod output;
 mod queues;
@@ -93,6 +94,8 @@ enum Verb {
     Dead(dead::Args),
     /// List, pause, resume, purge and set queues.
     Queues(queues::Args),
+    /// List, pause and resume kinds.
+    Kinds(kinds::Args),
     /// List the live workers.
     Workers(workers::Args),
     /// Print depths, rates and times by queue and kind.
@@ -135,6 +138,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Jobs(args) => in_runtime(jobs::run(args, &load()?)),
         Verb::Dead(args) => in_runtime(dead::run(args, &load()?)),
         Verb::Queues(args) => in_runtime(queues::run(args, &load()?)),
+        Verb::Kinds(args) => in_runtime(kinds::run(args, &load()?)),
         Verb::Workers(args) => in_runtime(workers::run(args, &load()?)),
         Verb::Stats(args) => in_runtime(stats::run(args, &load()?)),
         Verb::Demo(args) => {

@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::config::{self, Config, Run};
 use crate::handler::limits::Limits;
 use crate::handler::{
-    Block, CommandHandler, CommandSettings, Echo, Entry, Fail, Handler, HttpHandler, HttpSettings, Noop,
-    ProcessHandler, ProcessSettings, Registry, Runner, Sleep,
+    Block, CommandHandler, CommandSettings, Echo, Entry, Fail, Handler, HttpAuth, HttpHandler, HttpSettings,
+    HttpTls, Noop, ProcessHandler, ProcessSettings, Registry, Runner, Sleep,
 };
 use crate::store::{self, Kept, ServerUrl};
 use crate::worker;
@@ -78,12 +78,7 @@ fn runner(kind: &str, handler: &config::Handler, result_bytes_max: usize) -> Res
         Run::Echo => of(Echo),
         Run::Fail => of(Fail),
         Run::Sql(sql) => Runner::Sql(sql.statement.as_str().into()),
-        Run::Http(http) => of(HttpHandler::new(&HttpSettings {
-            url: http.url.clone(),
-            secrets: http.secrets.clone(),
-            headers: exposed(&http.headers),
-            result_bytes_max,
-        })?),
+        Run::Http(http) => of(HttpHandler::new(&http_settings(http, result_bytes_max))?),
         Run::Command(program) => of(CommandHandler::new(command(program, result_bytes_max))?),
         Run::Process(process) => of(ProcessHandler::new(ProcessSettings {
             kind: kind.to_owned(),
@@ -104,6 +99,28 @@ fn command(program: &config::Command, result_bytes_max: usize) -> CommandSetting
         dir: program.dir.as_ref().map(PathBuf::from),
         limits: limits(program),
         limiter: config::program_in_memory().ok(),
+        result_bytes_max,
+    }
+}
+
+fn http_settings(http: &config::Http, result_bytes_max: usize) -> HttpSettings {
+    let credentials = &http.credentials;
+    let bearer = credentials.token.clone().map(HttpAuth::Bearer);
+    let basic = credentials.basic_user.clone().zip(credentials.password.clone());
+    HttpSettings {
+        url: http.url.clone(),
+        method: http.method.clone(),
+        secrets: credentials.secrets.clone(),
+        headers: exposed(&http.headers),
+        auth: bearer.or(basic.map(|(user, password)| HttpAuth::Basic { user, password })),
+        allow_hosts: http.allow_hosts.clone(),
+        allow_networks: http.allow_networks.clone(),
+        tls: HttpTls {
+            ca: credentials.ca.as_ref().map(|pem| pem.as_bytes().to_vec()),
+            client: credentials.client.as_ref().map(|(chain, key)| (chain.as_bytes().to_vec(), key.clone())),
+        },
+        connect_timeout: http.connect_timeout,
+        host_concurrency: http.host_concurrency,
         result_bytes_max,
     }
 }

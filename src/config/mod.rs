@@ -33,7 +33,7 @@ use serde::Serialize;
 pub use database::Database;
 pub use duration::{format_duration, parse_duration};
 pub use fault::{Fault, Faults};
-pub use handlers::{Command, Handler, Http, Process, Run, Sql};
+pub use handlers::{Command, Credentials, Handler, Http, Process, Run, Sql};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use retention::Retention;

@@ -210,7 +210,7 @@ fn the_environment_is_text_and_takes_the_type_of_its_key() {
     assert_eq!((config.worker.queues, config.worker.concurrency), (vec!["1".into(), "mail".into()], 7));
     let (mail, run) = (&config.handlers["email.send"], &config.handlers["Run"]);
     let Run::Http(http) = &mail.run else { panic!("{mail:?}") };
-    assert_eq!(http.secrets[0].expose_secret(), "00123");
+    assert_eq!(http.credentials.secrets[0].expose_secret(), "00123");
     assert_eq!((http.headers.len(), http.headers["X-Key"].expose_secret()), (1, "1"));
     let Run::Command(command) = &run.run else { panic!("{run:?}") };
     assert_eq!(
@@ -275,6 +275,20 @@ fn each_bad_value_of_a_handler_is_named() {
         ("type = 'http'\nurl = 'http://x'\nheaders = { 'a b' = 'pw' }", "is no header name"),
         ("type = 'http'\nurl = 'http://x'\nheaders = { a = 5 }", "headers.a is a number: expected a string"),
         ("type = 'http'\nurl = 'http://x'\nheaders = { a = 'x', A = 'y' }", "names \"a\" twice"),
+        ("type = 'http'\nurl = 'http://x/{a'", "handlers.k.url has a brace without its other"),
+        (
+            "type = 'http'\nurl = '{a}'",
+            "handlers.k.url lets the payload choose the host: expected allow_hosts",
+        ),
+        ("type = 'http'\nurl = '{a}'\nallow_hosts = ['http://x']", "handlers.k.allow_hosts has"),
+        ("type = 'http'\nurl = 'http://x'\nallow_networks = ['x']", "handlers.k.allow_networks has"),
+        ("type = 'http'\nurl = 'http://x'\nmethod = 'HEAD'", "handlers.k.method is \"HEAD\""),
+        ("type = 'http'\nurl = 'http://x'\nhost_concurrency = 0", "expected 1 to 20000"),
+        ("type = 'http'\nurl = 'http://x'\nconnect_timeout = '2m'", "expected 100ms to 1m"),
+        ("type = 'http'\nurl = 'http://x'\nbearer = 'pw'\nbasic_user = 'a'", "is given beside bearer"),
+        ("type = 'http'\nurl = 'http://x'\nbasic_user = 'a'", "handlers.k.basic_user is given alone"),
+        ("type = 'http'\nurl = 'http://x'\nclient_key_file = '/none'", "expected client_cert_file as well"),
+        ("type = 'http'\nurl = 'http://x'\nca_file = '/none'", "names \"/none\", which cannot be read"),
         ("type = 'command'", "handlers.k.command is missing"),
         ("type = 'command'\ncommand = []", "handlers.k.command names no program"),
         ("type = 'command'\ncommand = 'ls -l'", "handlers.k.command is a string: expected a list of strings"),
@@ -342,7 +356,7 @@ fn no_secret_is_shown_or_debugged() {
     );
     let config = file(&toml).expect("lawful");
     let Run::Http(http) = &config.handlers["b.c"].run else { panic!("http") };
-    let secrets: Vec<_> = http.secrets.iter().map(ExposeSecret::expose_secret).collect();
+    let secrets: Vec<_> = http.credentials.secrets.iter().map(ExposeSecret::expose_secret).collect();
     assert_eq!(secrets, ["hunter2-new", "hunter2-old"]);
     let shown = config.show();
     for text in [&shown, &format!("{config:?}")] {

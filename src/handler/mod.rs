@@ -27,7 +27,7 @@ pub use self::builtin::{Block, Echo, Fail, Noop, Sleep};
 pub use self::child::guard;
 pub use self::command::{CommandHandler, CommandSettings, limits};
 use self::context::Cut;
-pub use self::http::{HttpHandler, HttpSettings};
+pub use self::http::{CONNECT_TIMEOUT_DEFAULT, HttpAuth, HttpHandler, HttpSettings, HttpTls};
 pub use self::output::{RESULT_BYTES_MAX_DEFAULT, RESULT_BYTES_MAX_LIMIT};
 pub use self::process::{JOBS_IN_HAND_MAX, PROCESSES_MAX, ProcessHandler, ProcessSettings};
 use crate::Outcome;

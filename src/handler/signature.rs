@@ -156,6 +156,22 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_specification_is_signed_as_other_programs_sign_it() {
+        // The specification prints this content and no secret for it. The signatures are those of Python's hmac
+        // with the secret above, once for the body on one line and once for the body on several.
+        const ID: &str = "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W";
+        let line = r#"{"type":"contact.created","timestamp":"2022-11-03T20:26:10.344522Z","data":{"id":"1f81eb52-5198-4599-803e-771906343485"}}"#;
+        let lines = "{\n  \"type\": \"contact.created\",\n  \"timestamp\": \"2022-11-03T20:26:10.344522Z\",\n  \"data\": \
+                     {\n    \"id\": \"1f81eb52-5198-4599-803e-771906343485\"\n  }\n}";
+        for (body, signature) in [
+            (line, "v1,ARw42xaAApl/nxRo+iPGYwSaMQaOwMo2eyH5JBRA+bQ="),
+            (lines, "v1,4HuEea/oaF3+OtFX8BvqJIZzpuCJaLMrICSrGHc6fhg="),
+        ] {
+            assert_eq!(sign(&[key(SECRET)], ID, 1_674_087_231, body.as_bytes()), signature);
+        }
+    }
+
+    #[test]
     fn a_secret_is_changed_without_losing_calls() {
         let (old, new) = (key(SECRET), key("a raw secret\n"));
         let both = sign(&[old.clone(), new.clone()], ID, MADE_AT, BODY);

@@ -39,6 +39,13 @@ pub enum Fate {
         /// Milliseconds from now.
         wait_ms: i64,
     },
+    /// To be run later, at no cost of an attempt, because it may not run now.
+    Deferred {
+        /// Milliseconds from now.
+        wait_ms: i64,
+        /// Why, for `last_error`.
+        message: String,
+    },
     /// Given back as if it had not been claimed.
     Released,
     /// To the dead letters.
@@ -56,6 +63,7 @@ impl Fate {
         match self {
             Self::Completed(result) => result.as_ref().map_or(0, String::len),
             Self::Retry { error, .. } | Self::Buried { error, .. } => error.entry.len() + error.message.len(),
+            Self::Deferred { message, .. } => message.len(),
             Self::Cancelled | Self::Snoozed { .. } | Self::Released => 0,
         }
     }
@@ -85,7 +93,7 @@ impl Store {
         let mut groups: [Vec<&Ending>; 4] = Default::default();
         for &ending in endings {
             groups[match ending.fate {
-                Fate::Retry { .. } | Fate::Snoozed { .. } | Fate::Released => 0,
+                Fate::Retry { .. } | Fate::Snoozed { .. } | Fate::Deferred { .. } | Fate::Released => 0,
                 Fate::Buried { .. } => 1,
                 Fate::Completed(_) | Fate::Cancelled if ending.keep => 2,
                 Fate::Completed(_) | Fate::Cancelled => 3,
@@ -146,6 +154,9 @@ impl Group<'_> {
                 json_string(&error.message)
             )),
             Fate::Snoozed { wait_ms } => Some(format!(r#"{{"wait_ms":{wait_ms}}}"#)),
+            Fate::Deferred { wait_ms, message } => {
+                Some(format!(r#"{{"wait_ms":{wait_ms},"message":{}}}"#, json_string(message)))
+            }
             _ => Some("{}".to_owned()),
         });
         self.send(&self.store.statements.job_requeue, &[&JsonText(&how)]).await

@@ -141,20 +141,23 @@ impl Store {
 
     /// Lists the queues that have jobs, settings or a recent past.
     pub async fn list_queues(&self) -> Result<Vec<Record>, Error> {
-        let rows = self.query(&self.statements.queues_list, &[]).await?;
-        Ok(rows.iter().map(|row| record(row, 0)).collect())
+        Ok(records(&self.query(&self.statements.queues_list, &[]).await?))
     }
 
     /// Lists the workers of the crew.
     pub async fn list_workers(&self) -> Result<Vec<Record>, Error> {
-        let rows = self.query(&self.statements.workers_list, &[]).await?;
-        Ok(rows.iter().map(|row| record(row, 0)).collect())
+        Ok(records(&self.query(&self.statements.workers_list, &[]).await?))
     }
 
     /// Reads the figures of the moment.
     pub async fn read_stats(&self) -> Result<Record, Error> {
         Ok(record(&self.query_one(&self.statements.stats_read, &[]).await?, 0))
     }
+}
+
+/// Rows of one column each.
+pub(super) fn records(rows: &[Row]) -> Vec<Record> {
+    rows.iter().map(|row| record(row, 0)).collect()
 }
 
 fn record(row: &Row, column: usize) -> Record {

@@ -11,6 +11,7 @@ mod enqueue;
 mod error;
 mod finish;
 mod import;
+mod kinds;
 mod look;
 mod migrate;
 mod new_job;

@@ -20,6 +20,8 @@ pub enum Notice {
     Wake,
     /// A running job shall be cancelled.
     Cancel,
+    /// A kind was paused or resumed.
+    Kinds,
 }
 
 /// One connection of one's own.
@@ -98,6 +100,7 @@ async fn drive(mut connection: ServerConnection, heard: mpsc::UnboundedSender<No
                 let notice = match note.payload().split_once(' ') {
                     Some(("wake", to)) if to == schema => Notice::Wake,
                     Some(("cancel", to)) if to == schema => Notice::Cancel,
+                    Some(("kinds", to)) if to == schema => Notice::Kinds,
                     _ => continue,
                 };
                 // Nobody listening any more is no reason to stop driving.

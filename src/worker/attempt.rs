@@ -90,6 +90,18 @@ fn fate(shared: &Shared, entry: &Entry, job: &Job, outcome: Outcome, ran: Durati
             error = %crate::text::truncated(&failure.message, 500), "an attempt failed"
         );
     }
+    if let Err(Failure { verdict, message, .. }) = &outcome {
+        let wait = match verdict {
+            Verdict::PauseKind(wait) => Some(Some(*wait)),
+            Verdict::BuryAndDisableKind => Some(None),
+            Verdict::Retry | Verdict::RetryAfter(_) | Verdict::Bury | Verdict::Snooze(_) => None,
+        };
+        if wait.is_some_and(|wait| shared.pauses.told(&job.kind, wait, message)) {
+            tracing::warn!(job.kind = &*job.kind, error = %crate::text::truncated(message, 500),
+                "the kind is {}", if wait == Some(None) { "disabled until it is resumed" } else { "paused" });
+            shared.changed.notify_one();
+        }
+    }
     fate_of(outcome, job, ran, &entry.defaults, shared.worker_id(), fastrand::f64())
 }
 

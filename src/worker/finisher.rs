@@ -184,6 +184,7 @@ fn plainly(ending: &Ending, refusal: &Error) -> Ending {
         Fate::Retry { error, .. } | Fate::Buried { error, .. } => {
             *error = plain(&format!("the error {reason}"));
         }
+        Fate::Deferred { message, .. } => *message = format!("the reason {reason}"),
         Fate::Cancelled | Fate::Snoozed { .. } | Fate::Released => {}
     }
     ending

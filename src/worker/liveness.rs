@@ -26,6 +26,8 @@ const SELF_STOP: Duration = Duration::from_secs(6);
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long a rescue may take; as above. One that takes longer is found done, or done again.
 const RESCUE_MAX: Duration = Duration::from_secs(4);
+/// How often the paused kinds are read. So long a worker that hears no notices may go on with a kind.
+const KINDS_EVERY: Duration = Duration::from_secs(1);
 /// Without being heard for so long the listener is sent a notice of its own.
 const LISTENER_CHECK: Duration = Duration::from_secs(5);
 
@@ -119,9 +121,15 @@ impl Life {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut next_beat = Instant::now();
         let mut next_check = Instant::now() + LISTENER_CHECK;
+        let mut next_kinds = Instant::now();
+        let shared = self.shared.clone();
         loop {
             tokio::select! {
                 _ = looks.tick() => {}
+                () = shared.pauses.unwritten() => {
+                    self.write_pauses().await;
+                    continue;
+                }
                 notice = hear(&mut self.listener) => {
                     next_check = Instant::now() + LISTENER_CHECK;
                     if let Some(notice) = notice {
@@ -139,6 +147,11 @@ impl Life {
             }
             self.stop_if_silent();
             self.watch().await;
+            if Instant::now() >= next_kinds {
+                next_kinds = Instant::now() + KINDS_EVERY;
+                self.write_pauses().await;
+                self.read_pauses().await;
+            }
             if Instant::now() >= next_check {
                 next_check = Instant::now() + LISTENER_CHECK;
                 self.check_listener().await;
@@ -270,6 +283,35 @@ impl Life {
                 let _ = self.signals.send(Signal::Wake);
             }
             Notice::Cancel => self.stop_cancelled().await,
+            Notice::Kinds => self.read_pauses().await,
+        }
+    }
+
+    /// Reads which kinds are paused.
+    async fn read_pauses(&mut self) {
+        let Some(beater) = &self.beater else { return };
+        let asked_at = self.shared.pauses.version();
+        match tokio::time::timeout(BEAT_EVERY, beater.store.paused_kinds()).await {
+            Ok(Ok(paused)) => {
+                if self.shared.pauses.learn(asked_at, paused) {
+                    self.shared.changed.notify_one();
+                }
+            }
+            Ok(Err(error)) => self.beat_failed(Some(&error)),
+            Err(_) => self.beat_failed(None),
+        }
+    }
+
+    /// Tells the others which kinds our handlers were told to pause; what fails is written a second later.
+    async fn write_pauses(&mut self) {
+        for told in self.shared.pauses.to_write() {
+            let Some(beater) = &self.beater else { return };
+            let write = beater.store.hold_kind(&told.kind, told.left, &told.reason);
+            match tokio::time::timeout(BEAT_EVERY, write).await {
+                Ok(Ok(_)) => self.shared.pauses.written(&told.kind),
+                Ok(Err(error)) => self.beat_failed(Some(&error)),
+                Err(_) => self.beat_failed(None),
+            }
         }
     }
 

@@ -15,6 +15,7 @@ pub mod hot;
 mod lanes;
 mod liveness;
 mod pace;
+mod pauses;
 mod progress;
 mod tally;
 mod verdict;
@@ -34,6 +35,7 @@ use crate::{Job, JobId, WorkerId};
 
 use finisher::Ended;
 use held::{Held, StopReason};
+use pauses::Pauses;
 use tally::Tally;
 
 /// What a worker is told to do.
@@ -93,6 +95,7 @@ struct Shared {
     worker_id: AtomicI64,
     held: Held,
     tally: Tally,
+    pauses: Pauses,
     /// A slot became free, or something else changed that the dispatcher should look at.
     changed: Arc<Notify>,
     running: AtomicU64,
@@ -118,6 +121,8 @@ pub async fn run(
     store.check_ready().await?;
     let sql_store = store.with_pool_of(settings.sql_connections)?;
     let blocking = registry.has_blocking().then(|| blocking::Blocking::new(settings.blocking_threads));
+    let pauses = Pauses::default();
+    pauses.learn(pauses.version(), store.paused_kinds().await?);
     let registration = Registration {
         name: settings.name.clone(),
         queues: settings.queues.clone(),
@@ -138,6 +143,7 @@ pub async fn run(
         held: Held::default(),
         tally: Tally::default(),
         changed: Arc::default(),
+        pauses,
         running: AtomicU64::new(0),
         crew: AtomicU32::new(1),
         stale: AtomicU64::new(0),

@@ -129,7 +129,7 @@ impl Counts {
                 self.dead += 1;
             }
             // Neither did anything that counts.
-            Fate::Snoozed { .. } | Fate::Released => return,
+            Fate::Snoozed { .. } | Fate::Deferred { .. } | Fate::Released => return,
         }
         self.wait.add(attempt.waited);
         self.run.add(attempt.ran);

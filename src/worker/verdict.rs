@@ -32,7 +32,12 @@ pub(super) fn fate_of(
     }
     let backoff = backoff_of(job, defaults);
     let wait = match failure.verdict {
-        Verdict::Bury => return Fate::Buried { reason: "permanent", error },
+        Verdict::Bury | Verdict::BuryAndDisableKind => return Fate::Buried { reason: "permanent", error },
+        // No attempt is used up, so that only its own time can end a job that is told to wait for ever.
+        Verdict::PauseKind(wait) if backoff.delay_after(1, job.age + ran + wait, 0.0).is_some() => {
+            return Fate::Deferred { wait_ms: millis(wait), message: error.message };
+        }
+        Verdict::PauseKind(_) => None,
         Verdict::RetryAfter(wait) | Verdict::Snooze(wait) => Some(wait),
         Verdict::Retry => backoff.delay_after(failures(job), job.age + ran, random),
     };

@@ -192,7 +192,9 @@ async fn an_http_reply_decides_whether_the_job_is_tried_again_or_buried() {
         ))
         .await;
     assert!((200.0..=300.0).contains(&wait), "Retry-After: 300, and it waits {wait} s");
-    assert_eq!(last_failure(&db, busy).await.0, "status");
+    let kept = format!("select attempts || ' ' || last_error from rowcrew.jobs where id = {busy}");
+    let kept: String = db.one(&kept).await;
+    assert!(kept.starts_with("0 POST http://"), "it says why, and costs no attempt: {kept}");
 
     assert_eq!(reason(&db, gone).await, "permanent");
     assert!(last_failure(&db, gone).await.1.contains("404"));

@@ -22,6 +22,7 @@ mod enqueue_ways;
 mod functions;
 mod handlers_run;
 mod hostile;
+mod http_kinds;
 mod jobs_run;
 mod layers;
 mod limits;

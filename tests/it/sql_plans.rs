@@ -137,7 +137,7 @@ fn arguments(name: &str) -> Vec<String> {
             let why = each(r#"{"reason": "exhausted", "error": {"attempt": 1}, "message": "no"}"#);
             vec![ids, claims, why, worker, batches]
         }
-        "claims_reclaim" | "depth_sample" | "queues_list" | "stats_read" => vec![],
+        "claims_reclaim" | "depth_sample" | "kinds_list" | "queues_list" | "stats_read" => vec![],
         "dead_count" => vec!["'kind.1'".into(), "null".into(), "null".into(), "10000".into()],
         "dead_discard" => vec!["'{100001, 100002, 100050}'".into()],
         "dead_discard_many" => {

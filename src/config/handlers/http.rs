@@ -1,32 +1,46 @@
 //! `type = "http"`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Serialize;
 
-use crate::config::check::filled;
-use crate::config::file::read_text;
+use super::credentials::Credentials;
+use crate::config::duration::{self, parse_duration};
+use crate::config::given::Given;
 use crate::config::secret;
 use crate::config::table::Table;
+use crate::outbound::{HostRules, Reach, UrlTemplate};
 
-/// Where the POST goes, and how it is signed.
+const METHODS: [&str; 5] = ["POST", "PUT", "PATCH", "GET", "DELETE"];
+const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// How long an attempt may run unless the table says otherwise. Receivers of webhooks are expected to answer within
+/// 15 to 30 s; a slow one would hold a slot for the quarter of an hour that other work gets.
+pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Where the payload goes, and how it is signed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Http {
-    /// `http` or `https`, without a password.
+    /// `http` or `https`, without a password; may have fields of the payload in braces.
     pub url: String,
+    /// POST, PUT, PATCH, GET or DELETE.
+    pub method: String,
+    /// Hosts that a payload may name.
+    pub allow_hosts: Vec<String>,
+    /// Networks that such a host may be in, beside the public internet.
+    pub allow_networks: Vec<String>,
     /// Further headers; names are unique without regard to case, values may be secret.
     #[serde(serialize_with = "secret::map")]
     pub headers: BTreeMap<String, SecretString>,
-    /// What requests are signed with, the newest first; several during a rotation, none for no signature.
-    #[serde(skip)]
-    pub secrets: Vec<SecretString>,
-    // How the secrets were given, for `config show`.
-    #[serde(serialize_with = "secret::one")]
-    secret: Option<SecretString>,
-    secret_file: Option<String>,
-    secret_files: Option<Vec<String>>,
+    /// Calls at once to one host by one process; `None` for as many as jobs run.
+    pub host_concurrency: Option<usize>,
+    /// How long a connection may take to stand.
+    #[serde(serialize_with = "duration::serialize")]
+    pub connect_timeout: Duration,
+    /// How calls are signed and who they say they are from.
+    #[serde(flatten)]
+    pub credentials: Credentials,
 }
 
 impl Http {
@@ -34,50 +48,54 @@ impl Http {
         if !table.has("url") {
             table.missing("url", "where the request goes, http:// or https://");
         }
-        let given: Vec<_> =
-            ["secret", "secret_file", "secret_files"].into_iter().filter(|key| table.has(key)).collect();
         let url = table.text("url", url).unwrap_or_default();
-        let headers = headers(table);
-        let secret = table.secret("secret", filled);
-        let secret_file = table.text("secret_file", |_| Ok(()));
-        let secret_files = table.read("secret_files", |given| match given.list()? {
-            files if files.is_empty() => Err("is empty: expected at least one file".to_owned()),
-            files => Ok(files),
-        });
-        let mut secrets: Vec<_> = secret.iter().cloned().collect();
-        for (key, path) in secret_file
-            .iter()
-            .map(|path| ("secret_file", path))
-            .chain(secret_files.iter().flatten().map(|path| ("secret_files", path)))
-        {
-            match secret_from(path) {
-                Ok(secret) => secrets.push(secret),
-                Err(problem) => table.fault(key, format!("names {path:?}, which {problem}")),
-            }
+        let methods = METHODS.map(|method| (method, method));
+        let method = table.read("method", |given| given.choice(&methods)).unwrap_or("POST").to_owned();
+        let allow_hosts = table.read("allow_hosts", Given::list).unwrap_or_default();
+        let allow_networks = table.read("allow_networks", Given::list).unwrap_or_default();
+        if let Err(problem) = HostRules::parse(&allow_hosts, &[]) {
+            table.fault("allow_hosts", problem);
         }
-        if let [first, second, ..] = given[..] {
-            table.fault(second, format!("is given beside {first}: expected only one of the two"));
+        if let Err(problem) = HostRules::parse(&[], &allow_networks) {
+            table.fault("allow_networks", problem);
         }
-        Self { url, headers, secrets, secret, secret_file, secret_files }
+        let reach = UrlTemplate::parse(&url).map(|template| template.reach());
+        if reach == Ok(Reach::Host) && allow_hosts.is_empty() {
+            table.fault("url", "lets the payload choose the host: expected allow_hosts to say which it may");
+        }
+        Self {
+            method,
+            allow_hosts,
+            allow_networks,
+            headers: headers(table),
+            host_concurrency: table.read("host_concurrency", |given| given.whole(&(1..=20_000))),
+            connect_timeout: table
+                .read("connect_timeout", connect_timeout)
+                .unwrap_or(CONNECT_TIMEOUT_DEFAULT),
+            credentials: Credentials::read(table),
+            url,
+        }
     }
-}
-
-fn secret_from(path: &str) -> Result<SecretString, String> {
-    let text = read_text(Path::new(path)).map_err(|(_, problem)| problem)?;
-    filled(&text)?;
-    Ok(text.trim().into())
 }
 
 fn url(text: &str) -> Result<(), String> {
     // The text is not repeated in a fault: it may hold what should be in `headers`.
-    let url = reqwest::Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("has the scheme {}: expected http or https", url.scheme()));
-    }
-    if url.password().is_some() || !url.username().is_empty() {
-        return Err("holds a user or password: expected them in headers, as Authorization".to_owned());
+    let template = UrlTemplate::parse(text)?;
+    if template.shape().is_some_and(|url| url.password().is_some() || !url.username().is_empty()) {
+        return Err(
+            "holds a user or password: expected them in basic_user and basic_password_file".to_owned()
+        );
     }
     Ok(())
+}
+
+fn connect_timeout(given: &Given) -> Result<Duration, String> {
+    let text = given.text()?;
+    let time = parse_duration(&text)?;
+    if (Duration::from_millis(100)..=Duration::from_mins(1)).contains(&time) {
+        return Ok(time);
+    }
+    Err(format!("is {text:?}: expected 100ms to 1m"))
 }
 
 fn headers(table: &mut Table<'_>) -> BTreeMap<String, SecretString> {

@@ -1,6 +1,7 @@
 //! `[handlers.KIND]`: which work the kinds of job stand for.
 
 mod command;
+mod credentials;
 mod http;
 mod process;
 mod sql;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use command::Command;
+pub use credentials::Credentials;
 pub use http::Http;
 pub use process::Process;
 pub use sql::Sql;
@@ -49,8 +51,8 @@ pub struct Handler {
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Run {
-    /// A POST to a URL.
-    Http(Http),
+    /// A call of a URL.
+    Http(Box<Http>),
     /// A program, started for each job.
     Command(Command),
     /// A program that runs one job after the other.
@@ -78,7 +80,7 @@ impl Handler {
     /// Reads one table; `None`, with the fault noted, when it does not say what to run.
     fn read(mut table: Table<'_>) -> Option<Self> {
         let queue = table.text("queue", name).unwrap_or_else(|| "default".to_owned());
-        let timeout = table.read("timeout", timeout).unwrap_or(TIMEOUT_DEFAULT);
+        let timeout = table.read("timeout", timeout);
         let max_attempts = table.whole("max_attempts", MAX_ATTEMPTS_DEFAULT, 1..=10_000);
         let backoff = table.read("backoff", backoff).unwrap_or_default();
         let concurrency = table.read("concurrency", |given| given.whole(&(1..=20_000)));
@@ -91,6 +93,10 @@ impl Handler {
             table.fault("concurrency", format!("is {jobs}: expected 1 to {most}, for each of the processes"));
         }
         table.finish();
+        let timeout = timeout.unwrap_or(match run {
+            Run::Http(_) => http::TIMEOUT_DEFAULT,
+            _ => TIMEOUT_DEFAULT,
+        });
         Some(Self { run, queue, timeout, max_attempts, backoff, concurrency })
     }
 }
@@ -101,7 +107,7 @@ type Reader = fn(&mut Table<'_>) -> Run;
 impl Run {
     fn read(table: &mut Table<'_>) -> Option<Self> {
         let types: [(&str, Reader); 9] = [
-            ("http", |table| Self::Http(Http::read(table))),
+            ("http", |table| Self::Http(Box::new(Http::read(table)))),
             ("command", |table| Self::Command(Command::read(table))),
             ("process", |table| Self::Process(Process::read(table))),
             ("sql", |table| Self::Sql(Sql::read(table))),

@@ -1,129 +1,139 @@
-//! Runs a job by posting its payload to a URL.
+//! Runs a job by sending its payload to a URL.
 //!
-//! The call is a Standard Webhook ([`signature`]), so a receiver can tell who called and drop what it has seen. The
-//! URL comes from the configuration and never from a job, and neither a redirect nor a proxy can lead the call
-//! elsewhere.
+//! The call is a Standard Webhook ([`signature`]), so a receiver can tell who called and drop what it has seen.
+//! A payload may fill in parts of the URL; the host is the configuration's, or one that the configuration allows
+//! ([`outbound`](crate::outbound)), and neither a redirect nor a proxy nor a name can lead the call elsewhere.
 
 mod client;
+mod guard;
+#[cfg(test)]
+mod guard_tests;
+mod headers;
+#[cfg(test)]
+mod hostile_tests;
 mod reply;
+mod settings;
+mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::Arc;
 
 use chrono::Utc;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use reqwest::{Client, Url};
-use secrecy::SecretString;
+use reqwest::dns::Resolve;
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Method, Url};
 
-use self::reply::Endpoint;
-use super::signature::{self, Key};
+pub use self::settings::{CONNECT_TIMEOUT_DEFAULT, HttpAuth, HttpSettings, HttpTls};
+
+use self::guard::{Guard, SystemNames};
+use self::reply::Call;
+use self::slots::{Slots, Turn};
+use super::signature::Key;
 use super::{Context, Handler, Work, output};
-use crate::{Failure, Job, Outcome};
+use crate::outbound::{HostRules, Reach, UrlTemplate};
+use crate::{Failure, FailureClass, Job, Outcome, Success, Verdict};
 
-const KIND_HEADER: &str = "rowcrew-kind";
-const ATTEMPT_HEADER: &str = "rowcrew-attempt";
-const JOB_ID_HEADER: &str = "rowcrew-job-id";
-const TRACEPARENT_HEADER: &str = "traceparent";
+const METHODS: [(Method, bool); 5] = [
+    (Method::POST, true),
+    (Method::PUT, true),
+    (Method::PATCH, true),
+    (Method::GET, false),
+    (Method::DELETE, false),
+];
 
-/// Headers that the call sets itself; setting them would break it or forge what receivers rely on.
-const RESERVED: [&str; 5] = ["connection", "content-length", "host", "traceparent", "transfer-encoding"];
-const RESERVED_PREFIXES: [&str; 2] = ["rowcrew-", "webhook-"];
-
-/// What an [`HttpHandler`] is told.
-#[derive(Clone)]
-pub struct HttpSettings {
-    /// Where to post, `http` or `https`. A user and a password in it become basic authentication.
-    pub url: String,
-    /// Each signs the call; none leaves it unsigned. `whsec_` and base64, or any other text as it is.
-    pub secrets: Vec<SecretString>,
-    /// More headers to send.
-    pub headers: Vec<(String, String)>,
-    /// How many bytes of a reply are kept as the result, at most
-    /// [`RESULT_BYTES_MAX_LIMIT`](super::RESULT_BYTES_MAX_LIMIT).
-    pub result_bytes_max: usize,
-}
-
-/// Posts the payload of each job; see [`HttpSettings`].
+/// Sends the payload of each job; see [`HttpSettings`].
 ///
 /// 2xx completes the job with the body as its result. 408, 425, 429, 5xx and a missing reply are tried again, after
-/// `Retry-After` if the reply has it. Any other status buries the job.
+/// `Retry-After` if the reply has it; with it, 429 and 503 pause the kind. Any other status buries the job, and 410
+/// disables the kind where all of its jobs call the same URL.
 #[derive(Debug)]
 pub struct HttpHandler {
     client: Client,
-    endpoint: Endpoint,
+    method: Method,
+    has_body: bool,
+    template: UrlTemplate,
+    rules: Arc<HostRules>,
+    slots: Slots,
     keys: Vec<Key>,
     headers: HeaderMap,
-}
-
-impl HttpSettings {
-    /// Settings for an unsigned call.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            secrets: Vec::new(),
-            headers: Vec::new(),
-            result_bytes_max: output::RESULT_BYTES_MAX_DEFAULT,
-        }
-    }
-}
-
-impl fmt::Debug for HttpSettings {
-    /// Header values and the URL may carry credentials.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
-        f.debug_struct("HttpSettings")
-            .field("url", &Url::parse(&self.url).ok().as_ref().map(reply::public_url))
-            .field("secrets", &self.secrets.len())
-            .field("headers", &names)
-            .field("result_bytes_max", &self.result_bytes_max)
-            .finish()
-    }
+    result_bytes_max: usize,
 }
 
 impl HttpHandler {
     /// Checks the settings and makes the client; its connections are kept and shared by all attempts.
     pub fn new(settings: &HttpSettings) -> Result<Self, String> {
-        let url = parse_url(&settings.url)?;
+        Self::with_names(settings, Arc::new(SystemNames))
+    }
+
+    /// As [`HttpHandler::new`], with another way to look names up.
+    fn with_names(settings: &HttpSettings, names: Arc<dyn Resolve>) -> Result<Self, String> {
+        let template = UrlTemplate::parse(&settings.url).map_err(|fault| format!("url {fault}"))?;
+        let rules = Arc::new(rules(settings, &template)?);
         output::check_result_bytes_max(settings.result_bytes_max)?;
+        let https = template.shape().is_none_or(|url| url.scheme() == "https");
+        if https && settings.tls.ca.is_none() {
+            client::check_native_roots()?;
+        }
+        let guard = match template.reach() {
+            Reach::Host => Some(Arc::new(Guard::new(rules.clone(), names)) as Arc<dyn Resolve>),
+            Reach::Fixed | Reach::Path => None,
+        };
+        let method = settings.method.as_str();
+        let (method, has_body) = METHODS
+            .into_iter()
+            .find(|(known, _)| known == method)
+            .ok_or_else(|| format!("method: {method:?} is not POST, PUT, PATCH, GET or DELETE"))?;
         Ok(Self {
-            client: client::build(url.scheme() == "https")?,
+            client: client::build(&settings.tls, settings.connect_timeout, guard)?,
+            method,
+            has_body,
+            template,
+            rules,
+            slots: Slots::new(settings.host_concurrency),
             keys: settings.secrets.iter().map(Key::parse).collect::<Result<_, _>>()?,
-            headers: fixed_headers(&settings.headers)?,
-            endpoint: Endpoint::new(url, settings.result_bytes_max),
+            headers: headers::fixed(&settings.headers, settings.auth.as_ref())?,
+            result_bytes_max: settings.result_bytes_max,
         })
     }
 
     async fn exchange(&self, job: &Job) -> Outcome {
-        let request = self
-            .client
-            .post(self.endpoint.url().clone())
-            .headers(self.headers_for(job, Utc::now().timestamp()))
-            .body(job.payload.to_string());
-        let reply = request.send().await.map_err(|fault| self.endpoint.no_reply(fault))?;
-        self.endpoint.judge(reply).await
+        let url = self.template.fill(&job.payload, &self.rules).map_err(|why| {
+            Failure::bury_as(FailureClass::Start, format!("{}: not called: {why}", self.label()))
+        })?;
+        let call = self.call(&url);
+        let _permit = match self.slots.turn(&host(&url)).await {
+            Turn::Now(permit) => permit,
+            Turn::Later(wait) => return Ok(Success::Snooze(wait)),
+        };
+        let body = if self.has_body { job.payload.as_bytes() } else { b"" };
+        let headers = headers::of_attempt(&self.headers, &self.keys, job, body, Utc::now().timestamp());
+        let mut request = self.client.request(self.method.clone(), url.clone()).headers(headers);
+        if self.has_body {
+            request = request.body(body.to_vec());
+        }
+        let outcome = match request.send().await {
+            Ok(reply) => call.judge(reply).await,
+            Err(fault) => Err(call.no_reply(fault)),
+        };
+        if let Err(Failure { verdict: Verdict::PauseKind(wait), .. }) = &outcome {
+            self.slots.quiet_for(*wait);
+        }
+        outcome
     }
 
-    fn headers_for(&self, job: &Job, now: i64) -> HeaderMap {
-        let id = format!("job_{}", job.id);
-        let mut headers = self.headers.clone();
-        headers.insert(JOB_ID_HEADER, job.id.into());
-        headers.insert(ATTEMPT_HEADER, job.attempt.into());
-        headers.insert(signature::TIMESTAMP_HEADER, now.into());
-        let signed = signature::sign(&self.keys, &id, now, job.payload.as_bytes());
-        let mut texts = vec![(signature::ID_HEADER, id.as_str()), (KIND_HEADER, &*job.kind)];
-        if !self.keys.is_empty() {
-            texts.push((signature::SIGNATURE_HEADER, &signed));
-        }
-        texts.extend(job.traceparent.as_deref().map(|parent| (TRACEPARENT_HEADER, parent)));
-        for (name, text) in texts {
-            // A kind or a traceparent with control characters cannot be said in a header; the call is worth more.
-            if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
-                headers.insert(name, value);
-            }
-        }
-        headers
+    fn call<'a>(&self, url: &'a Url) -> Call<'a> {
+        let label = match self.template.reach() {
+            Reach::Fixed | Reach::Path => self.label(),
+            // The rest of the URL is the payload's, and may be secret.
+            Reach::Host => format!("{} {}://{}", self.method, url.scheme(), host(url)),
+        };
+        Call { url, label, reach: self.template.reach(), result_bytes_max: self.result_bytes_max }
+    }
+
+    /// Method and URL, as messages begin.
+    fn label(&self) -> String {
+        format!("{} {}", self.method, self.template.shown())
     }
 }
 
@@ -132,39 +142,31 @@ impl Handler for HttpHandler {
         Box::pin(async move {
             match context.within(self.exchange(&context.job)).await {
                 Ok(outcome) => outcome,
-                Err(cut) => Err::<_, Failure>(cut.failure(self.endpoint.label())),
+                Err(cut) => Err::<_, Failure>(cut.failure(&self.label())),
             }
         })
     }
 }
 
-fn parse_url(text: &str) -> Result<Url, String> {
-    // The text is not repeated: it may carry a password.
-    let url = Url::parse(text).map_err(|fault| format!("url: {fault}"))?;
-    if !["http", "https"].contains(&url.scheme()) {
-        return Err(format!("url: scheme `{}`: expected http or https", url.scheme()));
+/// The hosts a payload may name, in agreement with the template.
+fn rules(settings: &HttpSettings, template: &UrlTemplate) -> Result<HostRules, String> {
+    let rules = HostRules::parse(&settings.allow_hosts, &settings.allow_networks)?;
+    match template.reach() {
+        Reach::Host if rules.is_empty() => {
+            Err("url lets the payload choose the host: expected allow_hosts to say which it may".to_owned())
+        }
+        Reach::Host if rules.is_open() && settings.auth.is_some() => {
+            Err("allow_hosts has *, and bearer or basic_user would tell every host the password: expected hosts by name"
+                .to_owned())
+        }
+        Reach::Fixed | Reach::Path if !rules.is_empty() || !settings.allow_networks.is_empty() => {
+            Err("allow_hosts and allow_networks say where a payload may lead, and the host of url is fixed".to_owned())
+        }
+        _ => Ok(rules),
     }
-    Ok(url)
 }
 
-/// The headers that are the same for every job.
-fn fixed_headers(extra: &[(String, String)]) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in extra {
-        let parsed: HeaderName =
-            name.parse().map_err(|_| format!("headers: `{name}` is not the name of a header"))?;
-        let word = parsed.as_str();
-        if RESERVED.contains(&word) || RESERVED_PREFIXES.iter().any(|prefix| word.starts_with(prefix)) {
-            return Err(format!("headers: `{name}` is set by rowcrew itself"));
-        }
-        let mut value: HeaderValue = value.parse().map_err(|_| {
-            format!("headers: the value of `{name}` has characters that a header cannot carry")
-        })?;
-        value.set_sensitive(true);
-        headers.append(parsed, value);
-    }
-    let agent = concat!("rowcrew/", env!("CARGO_PKG_VERSION"));
-    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(agent));
-    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-    Ok(headers)
+fn host(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}", url.host_str().unwrap_or_default())
 }

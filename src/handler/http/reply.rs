@@ -1,12 +1,15 @@
 //! Decides what a reply means for the job.
 
+use std::error::Error as _;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 
 use super::super::output::Head;
+use super::guard::Refused;
+use crate::outbound::Reach;
 use crate::text::{self, DETAIL_BYTES_MAX};
 use crate::{Failure, FailureClass, Outcome, Success, Verdict};
 
@@ -16,32 +19,25 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 /// not turn a burial into a timeout and thus a retry.
 const REFUSAL_BODY_WAIT: Duration = Duration::from_secs(5);
 
-/// Where the calls go, and what their replies are judged by.
+/// One call, and what its reply is judged by.
 #[derive(Debug)]
-pub(super) struct Endpoint {
-    url: Url,
-    label: String,
-    result_bytes_max: usize,
+pub(super) struct Call<'a> {
+    pub(super) url: &'a Url,
+    /// Method and URL, as messages begin.
+    pub(super) label: String,
+    /// What of the URL is the payload's choice: a host that a payload names speaks for its own jobs only.
+    pub(super) reach: Reach,
+    pub(super) result_bytes_max: usize,
 }
 
-impl Endpoint {
-    pub(super) fn new(url: Url, result_bytes_max: usize) -> Self {
-        let label = format!("POST {}", public_url(&url));
-        Self { url, label, result_bytes_max }
-    }
-
-    pub(super) fn url(&self) -> &Url {
-        &self.url
-    }
-
-    /// Method and URL, as messages begin.
-    pub(super) fn label(&self) -> &str {
-        &self.label
-    }
-
+impl Call<'_> {
     pub(super) fn no_reply(&self, fault: reqwest::Error) -> Failure {
-        let why = text::error_chain(&fault.without_url());
-        Failure::retry_as(FailureClass::Network, format!("{}: no reply: {why}", self.label))
+        let fault = fault.without_url();
+        let message = format!("{}: no reply: {}", self.label, text::error_chain(&fault));
+        if is_refused(&fault) {
+            return Failure::bury_as(FailureClass::Network, message);
+        }
+        Failure::retry_as(FailureClass::Network, message)
     }
 
     pub(super) async fn judge(&self, reply: Response) -> Outcome {
@@ -72,18 +68,18 @@ impl Endpoint {
         let message = format!("{}: {status}", self.label);
         let failure = if status.is_redirection() {
             let target = self.redirect_target(reply.headers());
-            Failure::bury_as(
-                FailureClass::Status,
-                format!(
-                    "{message}: redirects to {target}; redirects are not followed: correct the handler's url"
-                ),
-            )
-        } else if is_transient(status) {
-            let wait = retry_after(reply.headers(), Utc::now());
-            let verdict = wait.map_or(Verdict::Retry, Verdict::RetryAfter);
-            Failure { verdict, ..Failure::retry_as(FailureClass::Status, message) }
+            let advice = match self.reach {
+                Reach::Host => "the payload must name the address that is meant",
+                Reach::Fixed | Reach::Path => "correct the handler's url",
+            };
+            let why = format!("redirects to {target}; redirects are not followed: {advice}");
+            Failure::bury_as(FailureClass::Status, format!("{message}: {why}"))
         } else {
-            Failure::bury_as(FailureClass::Status, message)
+            let wait = retry_after(reply.headers(), Utc::now());
+            Failure {
+                verdict: verdict(status, wait, self.reach),
+                ..Failure::retry_as(FailureClass::Status, message)
+            }
         };
         failure.with_detail(refusal_body(reply).await)
     }
@@ -91,7 +87,9 @@ impl Endpoint {
     fn redirect_target(&self, headers: &HeaderMap) -> String {
         let target = headers.get(LOCATION).and_then(|value| value.to_str().ok());
         match target.map(|target| self.url.join(target)) {
-            Some(Ok(url)) => public_url(&url),
+            Some(Ok(url)) if self.reach == Reach::Fixed => public_url(&url),
+            // The rest may repeat what the payload filled in.
+            Some(Ok(url)) => url.origin().ascii_serialization(),
             _ => "an address that cannot be read".to_owned(),
         }
     }
@@ -108,22 +106,53 @@ pub(super) fn public_url(url: &Url) -> String {
     url.into()
 }
 
-fn is_transient(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+/// What a status other than 2xx and 3xx means for the job, and for the others of its kind.
+fn verdict(status: StatusCode, wait: Option<Duration>, reach: Reach) -> Verdict {
+    match (status.as_u16(), wait) {
+        // Every job of the kind calls this host.
+        (429 | 503, Some(wait)) if reach != Reach::Host => Verdict::PauseKind(wait),
+        // Every job of the kind calls this URL, and it will not come back.
+        (410, _) if reach == Reach::Fixed => Verdict::BuryAndDisableKind,
+        (408 | 425 | 429 | 500..=599, Some(wait)) => Verdict::RetryAfter(wait),
+        (408 | 425 | 429 | 500..=599, None) => Verdict::Retry,
+        _ => Verdict::Bury,
+    }
+}
+
+/// Whether the call was not made because its name leads where it may not go.
+fn is_refused(fault: &reqwest::Error) -> bool {
+    let mut cause = fault.source();
+    while let Some(next) = cause {
+        if next.is::<Refused>() {
+            return true;
+        }
+        cause = next.source();
+    }
+    false
 }
 
 /// Reads `Retry-After` in both its forms, seconds and a date (RFC 9110, 10.2.3).
 ///
-/// A moment that has come already says nothing, and the job's own backoff holds.
+/// A date is compared with the reply's own, so that the two clocks need not agree; without one, with `now`. A moment
+/// that has come already says nothing, and the job's own backoff holds.
 fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if let Ok(seconds) = text.parse() {
-        Duration::from_secs(seconds)
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let asked = text(RETRY_AFTER)?;
+    let wait = if asked.bytes().all(|b| b.is_ascii_digit()) {
+        asked.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs)
     } else {
-        let at = DateTime::parse_from_rfc2822(text).ok()?;
-        at.signed_duration_since(now).to_std().ok()?
+        let now = text(DATE).and_then(date).unwrap_or(now);
+        date(asked)?.signed_duration_since(now).to_std().ok()?
     };
-    (!wait.is_zero()).then(|| wait.min(RETRY_AFTER_MAX))
+    (!wait.is_zero() && !asked.is_empty()).then(|| wait.min(RETRY_AFTER_MAX))
+}
+
+/// Reads a date in the three forms that a receiver must understand (RFC 9110, 5.6.7).
+fn date(text: &str) -> Option<DateTime<Utc>> {
+    let old = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    DateTime::parse_from_rfc2822(text).map(|at| at.to_utc()).ok().or_else(|| {
+        old.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok()).map(|at| at.and_utc())
+    })
 }
 
 async fn refusal_body(mut reply: Response) -> String {
@@ -153,10 +182,37 @@ mod tests {
         assert_eq!(wait("120"), Some(Duration::from_mins(2)));
         assert_eq!(wait("Sun, 01 Mar 2026 12:00:30 GMT"), Some(Duration::from_secs(30)));
         assert_eq!(wait("99999999999"), Some(RETRY_AFTER_MAX));
-        for nothing in ["0", "-1", "soon", "", "Sun, 01 Mar 2026 11:59:59 GMT", "99999999999999999999999"] {
+        assert_eq!(wait("Sunday, 01-Mar-26 12:00:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(wait("Sun Mar  1 12:00:30 2026"), Some(Duration::from_secs(30)));
+        assert_eq!(wait("99999999999999999999999"), Some(RETRY_AFTER_MAX));
+        for nothing in ["0", "-1", "soon", "", "Sun, 01 Mar 2026 11:59:59 GMT"] {
             assert_eq!(wait(nothing), None, "{nothing}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), Utc::now()), None);
+    }
+
+    #[test]
+    fn a_date_is_compared_with_the_clock_of_who_wrote_it() {
+        let headers = HeaderMap::from_iter([
+            (DATE, "Sun, 01 Mar 2009 12:00:00 GMT".parse().expect("a header")),
+            (RETRY_AFTER, "Sun, 01 Mar 2009 12:00:30 GMT".parse().expect("a header")),
+        ]);
+        assert_eq!(retry_after(&headers, Utc::now()), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn who_a_status_concerns_depends_on_what_the_payload_chose() {
+        use Reach::{Fixed, Host, Path};
+        let wait = Duration::from_secs(9);
+        let of = |status, reach| verdict(StatusCode::from_u16(status).expect("a status"), Some(wait), reach);
+        for status in [429, 503] {
+            assert_eq!(of(status, Fixed), Verdict::PauseKind(wait));
+            assert_eq!(of(status, Path), Verdict::PauseKind(wait));
+            assert_eq!(of(status, Host), Verdict::RetryAfter(wait), "one receiver does not stop the others");
+        }
+        assert_eq!(of(500, Fixed), Verdict::RetryAfter(wait));
+        assert_eq!(of(410, Fixed), Verdict::BuryAndDisableKind);
+        assert_eq!([of(410, Path), of(410, Host)], [Verdict::Bury; 2], "one thing is gone, not the receiver");
     }
 
     #[test]

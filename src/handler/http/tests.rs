@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::super::signature;
 use super::super::testing::{PATIENCE, context, done, job, run};
 use super::*;
 use crate::{FailureClass, Success, Verdict};
@@ -33,7 +34,8 @@ async fn receive(stream: &mut BufReader<TcpStream>) -> Received {
             headers.insert("request".to_owned(), line.to_owned());
         }
     }
-    let mut body = vec![0; headers["content-length"].parse().expect("a length")];
+    let length = headers.get("content-length").map_or(0, |text: &String| text.parse().expect("a length"));
+    let mut body = vec![0; length];
     stream.read_exact(&mut body).await.expect("a body");
     Received { headers, body }
 }
@@ -96,7 +98,10 @@ async fn a_call_is_signed_and_says_which_job_it_is() {
     assert_eq!(header("rowcrew-kind"), "email.send");
     assert_eq!(header("rowcrew-attempt"), "3");
     assert_eq!(header("rowcrew-job-id"), "42");
+    // The third attempt, and the id of every attempt.
     assert_eq!(header("webhook-id"), "job_42");
+    assert_eq!(header("idempotency-key"), "job_42");
+    assert_eq!(header("webhook-signature").split(' ').count(), 2);
     assert_eq!(Some(header("traceparent")), job.traceparent.as_deref());
     assert_eq!(header("authorization"), "Bearer x");
     assert!(!received.headers.contains_key("accept-encoding"));
@@ -121,11 +126,13 @@ async fn a_2xx_body_becomes_the_result() {
 
 #[tokio::test]
 async fn a_status_decides_between_retry_and_burial() {
+    let gone = refused("410 Gone").await;
+    assert_eq!((gone.class, gone.verdict), (FailureClass::Status, Verdict::BuryAndDisableKind));
     for status in ["408", "425", "429", "500", "501", "502", "503", "504", "599"] {
         let failure = refused(&format!("{status} Odd")).await;
         assert_eq!((failure.class, failure.verdict), (FailureClass::Status, Verdict::Retry), "{status}");
     }
-    for status in ["304", "400", "401", "403", "404", "409", "410", "422", "451"] {
+    for status in ["304", "400", "401", "403", "404", "409", "422", "451"] {
         let failure = refused(&format!("{status} Odd")).await;
         assert_eq!((failure.class, failure.verdict), (FailureClass::Status, Verdict::Bury), "{status}");
     }
@@ -142,11 +149,13 @@ async fn a_refusal_is_told_in_one_line_and_its_body_is_kept() {
 #[tokio::test]
 async fn a_server_may_say_when_to_come_back() {
     let failure = refused("429 Too Many Requests\nRetry-After: 17").await;
+    assert_eq!(failure.verdict, Verdict::PauseKind(Duration::from_secs(17)));
+    let failure = refused("500 Internal Server Error\nRetry-After: 17").await;
     assert_eq!(failure.verdict, Verdict::RetryAfter(Duration::from_secs(17)));
 
     let at = (Utc::now() + chrono::Duration::hours(1)).format("%a, %d %b %Y %H:%M:%S GMT");
     let failure = refused(&format!("503 Service Unavailable\nRetry-After: {at}")).await;
-    let Verdict::RetryAfter(wait) = failure.verdict else { panic!("{failure:?}") };
+    let Verdict::PauseKind(wait) = failure.verdict else { panic!("{failure:?}") };
     assert!(wait > Duration::from_mins(59) && wait <= Duration::from_hours(1), "{wait:?}");
 
     let failure = refused("404 Not Found\nRetry-After: 17").await;
@@ -249,5 +258,45 @@ fn faulty_settings_are_named_without_their_secrets() {
         assert!(!format!("{settings:?}").contains("whsec_hidden"), "{settings:?}");
         let fault = HttpHandler::new(&settings).expect_err(word);
         assert!(fault.contains(word) && !fault.contains("hidden"), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_without_a_body_signs_an_empty_one_and_credentials_are_sent() {
+    for (method, auth, sent) in [
+        ("GET", HttpAuth::Bearer("tok".into()), "Bearer tok"),
+        ("PUT", HttpAuth::Basic { user: "me".into(), password: "pä:ss".into() }, "Basic bWU6cMOkOnNz"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/{{id}}?q={{id}}", listener.local_addr().expect("an address"));
+        let settings = HttpSettings {
+            method: method.into(),
+            auth: Some(auth),
+            secrets: vec!["raw".into()],
+            ..HttpSettings::new(url)
+        };
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a call");
+            let mut stream = BufReader::new(stream);
+            let received = receive(&mut stream).await;
+            stream.into_inner().write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("a reply");
+            received
+        });
+        let payload = r#"{"id": "a/b"}"#.replace('/', "+");
+        let outcome = run(HttpHandler::new(&settings).expect("good settings"), &payload).await;
+        assert_eq!(outcome, Ok(Success::Done(None)));
+        let received = server.await.expect("the server");
+        let header = |name: &str| received.headers[name].as_str();
+        assert_eq!(header("request"), format!("{method} /a%2Bb?q=a%2Bb HTTP/1.1"));
+        assert_eq!(header("authorization"), sent);
+        assert_eq!(received.body, if method == "GET" { b"" } else { payload.as_bytes() });
+        let headers = signature::Headers {
+            id: header("webhook-id"),
+            timestamp: header("webhook-timestamp"),
+            signature: header("webhook-signature"),
+        };
+        let key = Key::parse(&"raw".into()).expect("a good secret");
+        let now = Utc::now().timestamp();
+        signature::verify(&[key], &headers, &received.body, now, Duration::from_mins(1)).expect("signed");
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::super::Shared;
-use super::Dispatch;
+use super::{Dispatch, Kinds};
 use crate::store::{ClaimOrder, Claimed, Error};
 use crate::{CRASHES_MAX, WorkerId};
 
@@ -44,7 +44,7 @@ impl Dispatch {
         self.coming += asked;
         let arm = std::mem::take(&mut self.arm_next);
         let shared = self.shared.clone();
-        let kinds = self.orders[0].names.clone();
+        let kinds = self.kinds_to_claim();
         let (lanes, sweep) = self.lanes.next();
         let worker_id = shared.worker_id();
         let in_turn = self.turns.taken(self.crew());
@@ -64,7 +64,9 @@ impl Dispatch {
 
     pub(super) fn claimed(&mut self, answer: Answer) {
         let Answer { worker_id, batch, kinds, asked, sweep, in_turn, took, outcome } = answer;
-        if let Some(order) = self.orders.iter_mut().find(|order| order.names == kinds) {
+        // Each kind is in one order; those that are paused were left out.
+        let is_of = |order: &&mut Kinds| kinds.first().is_some_and(|kind| order.names.contains(kind));
+        if let Some(order) = self.orders.iter_mut().find(is_of) {
             order.more = outcome.as_ref().is_ok_and(|claimed| claimed.len() == asked);
         }
         match outcome {
@@ -88,6 +90,8 @@ impl Dispatch {
                 }
                 self.coming -= asked;
                 self.take_in(batch, asked, claimed);
+                // A kind may have been paused while the claim was on its way.
+                self.give_back_paused();
                 // Claimed in a name that the crew has struck out: nobody would rescue these jobs. (Should the
                 // name change only after this look, all that is held is given up then.)
                 if worker_id != self.shared.worker_id() {

@@ -6,6 +6,7 @@
 mod claims;
 mod drain;
 mod limit;
+mod pauses;
 mod start;
 
 use std::collections::VecDeque;
@@ -43,6 +44,7 @@ pub(super) async fn run(
 ) -> Instant {
     let mut dispatch = Dispatch::new(shared, ended);
     while *stopping.borrow_and_update() == Stopping::No {
+        dispatch.mind_pauses();
         dispatch.start_jobs();
         dispatch.claim_if_wanted();
         let next_look = dispatch.next_look;
@@ -82,6 +84,8 @@ struct Dispatch {
     next_batch: i64,
     pace: Pace,
     idle: Idle,
+    /// The version of the pauses that was last acted on.
+    pauses_seen: u64,
 }
 
 /// Kinds that are claimed together.
@@ -136,6 +140,7 @@ impl Dispatch {
             next_batch: 1,
             pace: Pace::new(),
             idle: Idle::new(settings.poll),
+            pauses_seen: 0,
             shared,
             ended,
         }
@@ -155,6 +160,12 @@ impl Dispatch {
         // Claim when slots are free, or when what is held in advance is half used up.
         let room =
             if waiting == 0 || waiting < ahead / 2 { (free + ahead).saturating_sub(waiting) } else { 0 };
+        let pauses = &self.shared.pauses;
+        if pauses.any()
+            && self.orders.front().is_some_and(|kinds| kinds.names.iter().all(|kind| pauses.hold(kind)))
+        {
+            return 0;
+        }
         let own = self.orders.front_mut().map_or(0, |kinds| match &mut kinds.limit {
             Some(limit) => limit.room(),
             None => usize::MAX,
