@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
+use super::session::Params;
 use super::time::JsonText;
 use super::{Error, Store, error};
 use crate::{Failure, FailureClass, Job, WorkerId};
@@ -70,11 +71,8 @@ impl Store {
     ) -> Result<SqlRun, tokio_postgres::Error> {
         let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
         // The handler's statement sees the role's own search_path, not ours.
-        client
-            .batch_execute(&format!(
-                "begin; set local search_path to default; set local statement_timeout = {limit_ms}"
-            ))
-            .await?;
+        let begin = format!("set local search_path to default; set local statement_timeout = {limit_ms}");
+        client.batch_execute(&(self.begin() + &begin)).await?;
         let payload: &RawValue = serde_json::from_str(&job.payload).unwrap_or(RawValue::NULL);
         let result = effect(client, statement, payload).await?;
         client.batch_execute("set local search_path = pg_catalog; set local statement_timeout = 0").await?;
@@ -82,10 +80,10 @@ impl Store {
         let (ids, claims, none) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
         let (results, worker_id) = (&JsonText(&results), &worker_id);
         let finished = if keep {
-            self.send(client, &self.statements.job_finish, &[&ids, &claims, &none, results, worker_id, &none])
-                .await
+            let params: Params<'_> = &[&ids, &claims, &none, results, worker_id, &none];
+            self.send_inside(client, &self.statements.job_finish, params).await
         } else {
-            self.send(client, &self.statements.job_discard, &[&ids, &claims, worker_id, &none]).await
+            self.send_inside(client, &self.statements.job_discard, &[&ids, &claims, worker_id, &none]).await
         };
         let finished = match finished {
             Ok(rows) => rows,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::Shared;
+use super::{DatabaseWay, Shared};
 use super::tally::Attempt;
 use crate::JobId;
 use crate::store::{Ending, Error, ErrorEntry, Fate};
@@ -145,7 +145,10 @@ async fn write(shared: &Shared, endings: &[Ending], batches: &[i64]) -> Result<V
     loop {
         match shared.store.finish(shared.worker_id(), endings, batches).await {
             // After a lost answer, those that the first try wrote are not found again.
-            Ok(_) if repeated => return Ok(Vec::new()),
+            Ok(_) if repeated => {
+                shared.database_works(DatabaseWay::Finish);
+                return Ok(Vec::new());
+            }
             Ok(stale) => {
                 if !stale.is_empty() {
                     shared.count_stale(&stale);
@@ -153,7 +156,7 @@ async fn write(shared: &Shared, endings: &[Ending], batches: &[i64]) -> Result<V
                 return Ok(stale);
             }
             Err(error) if error.is_transient() => {
-                shared.database_failed(&error);
+                shared.database_failed(DatabaseWay::Finish, &error);
                 if shared.gives_up() {
                     return Ok(Vec::new());
                 }

@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::super::Shared;
+use super::super::{DatabaseWay, Shared};
 use super::Dispatch;
 use crate::store::{ClaimOrder, Claimed, Error};
 use crate::{CRASHES_MAX, Job, WorkerId};
@@ -23,6 +23,8 @@ pub(super) struct Answer {
     asked: usize,
     sweep: bool,
     took: Duration,
+    /// It may have taken effect.
+    sent: bool,
     outcome: Result<Vec<Claimed>, Error>,
 }
 
@@ -49,19 +51,22 @@ impl Dispatch {
             let armed = if arm { shared.claims.arm().await } else { Ok(()) };
             let began = Instant::now();
             let order = ClaimOrder { worker_id, batch, kinds: &kinds, lanes: &lanes, at_most: asked };
-            let outcome = match armed {
-                Ok(()) => shared.claims.claim(&order).await,
-                Err(error) => Err(error),
+            let (sent, outcome) = match armed {
+                Ok(()) => {
+                    let outcome = shared.claims.claim(&order).await;
+                    (outcome.as_ref().err().is_none_or(Error::was_sent), outcome)
+                }
+                Err(error) => (false, Err(error)),
             };
-            Answer { worker_id, batch, asked, sweep, took: began.elapsed(), outcome }
+            Answer { worker_id, batch, asked, sweep, took: began.elapsed(), sent, outcome }
         }));
     }
 
     pub(super) fn claimed(&mut self, answer: Answer) {
-        let Answer { worker_id, batch, asked, sweep, took, outcome } = answer;
+        let Answer { worker_id, batch, asked, sweep, took, sent, outcome } = answer;
         match outcome {
             Ok(claimed) => {
-                self.shared.database_works();
+                self.shared.database_works(DatabaseWay::Claim);
                 self.lanes.claimed(&claimed, asked, sweep, took);
                 // The next claim is on its way while these jobs are taken in and started.
                 if claimed.len() == asked {
@@ -70,8 +75,9 @@ impl Dispatch {
                 self.coming -= asked;
                 self.take_in(batch, asked, claimed);
                 // Claimed in a name that the crew has struck out: nobody would rescue these jobs. (Should the
-                // name change only after this look, all that is held is given up then.)
-                if worker_id != self.shared.worker_id() {
+                // name change only after this look, all that is held is given up then.) Or answered after this
+                // worker has stopped itself, which it does once: nothing would stop these.
+                if worker_id != self.shared.worker_id() || self.shared.is_silent() {
                     self.give_back_waiting();
                 }
             }
@@ -79,12 +85,14 @@ impl Dispatch {
                 self.coming -= asked;
                 self.next_look = Instant::now() + FAILED_PAUSE.mul_f64(0.5 + fastrand::f64());
                 if error.is_transient() {
-                    self.shared.database_failed(&error);
+                    self.shared.database_failed(DatabaseWay::Claim, &error);
                 } else {
                     tracing::error!(%error, "jobs cannot be claimed");
                 }
                 // Whether it took effect is not known: settle it.
-                tokio::spawn(forget(self.shared.clone(), worker_id, batch));
+                if sent {
+                    tokio::spawn(forget(self.shared.clone(), worker_id, batch));
+                }
             }
         }
     }
