@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
+
 use super::time::{Interval, JsonText, Moment};
 use super::{Error, Store};
 use crate::{JobId, PRIORITY_NORMAL};
@@ -86,13 +88,123 @@ pub enum Enqueued {
     Existing(JobId),
 }
 
+impl Enqueued {
+    /// The job, new or not.
+    pub fn id(self) -> JobId {
+        let (Self::New(id) | Self::Existing(id)) = self;
+        id
+    }
+}
+
+/// How often an enqueue is tried whose connection was cut before its commit.
+const TRIES: u32 = 5;
+/// How often the fate of a commit without an answer is asked for, and the pause between.
+const INQUIRIES: u32 = 20;
+const INQUIRY_PAUSE: Duration = Duration::from_millis(500);
+
 impl Store {
-    /// Inserts a job, unless its `unique_key` is taken.
+    /// Inserts a job, unless its `unique_key` is taken; exactly one, also when the connection is cut meanwhile.
+    ///
+    /// The transaction's number is known before its commit is sent. If the commit is not answered, the server is
+    /// asked what became of that number, and the job is inserted again only if nothing did.
     pub async fn enqueue(&self, job: &NewJob) -> Result<Enqueued, Error> {
+        for _ in 1..TRIES {
+            match self.enqueue_once(job).await {
+                Ok(Some(enqueued)) => return Ok(enqueued),
+                Ok(None) => {}
+                // What was never sent is for the caller to try again.
+                Err(error) if !error.was_sent() || !error.is_transient() => return Err(error),
+                Err(error) => tracing::debug!(%error, "an enqueue is tried again"),
+            }
+        }
+        let unanswered = || self.no_connection("it was cut off before every commit".to_owned());
+        self.enqueue_once(job).await?.ok_or_else(unanswered)
+    }
+
+    /// `None`: the commit was not answered, and did not happen.
+    async fn enqueue_once(&self, job: &NewJob) -> Result<Option<Enqueued>, Error> {
+        let mut lent = self.lend().await?;
+        let inserted = self.insert_uncommitted(lent.client(), job).await;
+        let (enqueued, transaction) = match inserted {
+            Ok(inserted) => inserted,
+            Err(error) => {
+                lent.settled =
+                    error.sqlstate().is_some() && lent.client().batch_execute("rollback").await.is_ok();
+                return Err(error);
+            }
+        };
+        let limit = self.shared.answer_limit;
+        let commit = tokio::time::timeout(limit, lent.client().batch_execute("commit")).await;
+        let error = match commit {
+            Ok(Ok(())) => {
+                lent.settled = true;
+                return Ok(Some(enqueued));
+            }
+            Ok(Err(source)) => Error::Statement { statement: "job_enqueue", source },
+            Err(_) => Error::NoAnswer { statement: "job_enqueue", seconds: limit.as_secs() },
+        };
+        drop(lent);
+        self.note(&error);
+        if !error.is_transient() {
+            return Err(error);
+        }
+        match self.fate_of(&transaction).await {
+            Some(true) => Ok(Some(enqueued)),
+            Some(false) => Ok(None),
+            None => Err(Error::Input(format!(
+                "it is not known whether the job was enqueued as {}: the database did not answer the commit \
+                 ({error}). To find out, before any second try: select pg_xact_status('{transaction}'), which says \
+                 committed or aborted",
+                enqueued.id()
+            ))),
+        }
+    }
+
+    /// Whether a transaction has committed; `None` if nobody can tell.
+    async fn fate_of(&self, transaction: &str) -> Option<bool> {
+        for _ in 0..INQUIRIES {
+            match self.query_one(&self.statements.import_outcome, &[&transaction]).await {
+                Ok(row) => match row.get::<_, Option<&str>>(0) {
+                    Some("committed") => return Some(true),
+                    Some("aborted") => return Some(false),
+                    Some(_) => {}
+                    None => return None,
+                },
+                // A server that has not come so far has not seen the transaction: it was promoted without it.
+                Err(error) if error.sqlstate() == Some(&SqlState::INVALID_PARAMETER_VALUE) => {
+                    return Some(false);
+                }
+                Err(error) if !error.is_transient() => return None,
+                Err(_) => {}
+            }
+            tokio::time::sleep(INQUIRY_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+        }
+        None
+    }
+
+    /// Answers the number of the open transaction, too.
+    async fn insert_uncommitted(
+        &self,
+        client: &tokio_postgres::Client,
+        job: &NewJob,
+    ) -> Result<(Enqueued, String), Error> {
+        let begin = self.begin();
+        let begun = client.batch_execute(&begin);
+        let named = self.send_inside(client, &self.statements.import_begin, &[]);
+        // In one go; an error of the first makes the second fail too.
+        let (begun, named) = futures_util::join!(begun, named);
+        begun.map_err(|source| Error::Statement { statement: "job_enqueue", source })?;
+        let transaction = named?[0].get(1);
+        let enqueued = self.insert(client, job).await?;
+        Ok((enqueued, transaction))
+    }
+
+    async fn insert(&self, client: &tokio_postgres::Client, job: &NewJob) -> Result<Enqueued, Error> {
         let (run_at, run_in_ms) = When::halves(job.run_at);
         let (expires_at, expires_in_ms) = When::halves(job.expires_at);
-        let row = self
-            .query_one(
+        let rows = self
+            .send_inside(
+                client,
                 &self.statements.job_enqueue,
                 &[
                     &job.kind,
@@ -113,6 +225,7 @@ impl Store {
                 ],
             )
             .await?;
+        let row = &rows[0];
         let id = row.get(0);
         Ok(if row.get(1) { Enqueued::Existing(id) } else { Enqueued::New(id) })
     }

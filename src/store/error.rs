@@ -174,7 +174,10 @@ pub(super) fn is_outage(error: &tokio_postgres::Error) -> bool {
         Some(code) => {
             code.code().starts_with("08") || matches!(code.code(), "25006" | "57P01" | "57P02" | "57P03")
         }
-        None => error.is_closed() || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>()),
+        None => {
+            error.is_closed()
+                || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>())
+        }
     }
 }
 

@@ -49,7 +49,9 @@ impl Store {
         }
         let began = Instant::now();
         let Ok(_looking) = tokio::time::timeout(at_most, health.looking.lock()).await else {
-            return Err(self.no_connection("it has been away for a while, and is being looked for".to_owned()));
+            return Err(
+                self.no_connection("it has been away for a while, and is being looked for".to_owned())
+            );
         };
         let mut pause = PAUSE_MIN;
         // Somebody else may have found it meanwhile.
@@ -72,7 +74,11 @@ impl Store {
             self.shared.pooled.connect().await.map_err(|error| connect_error(&self.shared.server, error))?;
         let driver = tokio::spawn(connection);
         let limit = self.shared.settings.connect_timeout;
-        let asked = tokio::time::timeout(limit, super::session::takes_writes(&client, &self.statements.server_writable.text)).await;
+        let asked = tokio::time::timeout(
+            limit,
+            super::session::takes_writes(&client, &self.statements.server_writable.text),
+        )
+        .await;
         driver.abort();
         match asked {
             Ok(Ok(true)) => Ok(()),

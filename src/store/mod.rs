@@ -123,7 +123,7 @@ impl Store {
             sessions: AtomicBool::new(!settings.direct_url.pooled()),
             local_settings: session::local_settings(settings.statement_timeout),
             health,
-            direct: Connector::new(&settings.direct_url, settings.connect_timeout)?,
+            direct: Connector::new(&settings.direct_url, private_timeout(&settings))?,
             server: settings.url.redacted(),
             answer_limit: settings.statement_timeout + ANSWER_MARGIN,
             prepare,
@@ -163,6 +163,15 @@ impl Store {
     }
 }
 
+/// How long a private connection may take to one of several hosts: all of them are tried within the 3 s that the
+/// beat has for it, though the first does not answer.
+fn private_timeout(settings: &Settings) -> Duration {
+    match settings.direct_url.hosts() {
+        0 | 1 => settings.connect_timeout,
+        several => settings.connect_timeout.min(Duration::from_millis(2_500) / several as u32),
+    }
+}
+
 /// A pool of which no connection outlives an outage, and none leads to a server that takes no writes.
 fn pool(
     settings: &Settings,
@@ -192,12 +201,13 @@ fn pool(
         .post_create(Hook::async_fn(move |client, _| {
             let (text, writable) = (text.clone(), writable.clone());
             Box::pin(async move {
-                if !session::takes_writes(client, &writable).await.map_err(HookError::Backend)? {
-                    return Err(HookError::message(session::READ_ONLY));
+                if let Some(text) = text {
+                    client.batch_execute(&text).await.map_err(HookError::Backend)?;
                 }
-                match text {
-                    Some(text) => client.batch_execute(&text).await.map_err(HookError::Backend),
-                    None => Ok(()),
+                let takes_writes = session::takes_writes(client, &writable).await;
+                match takes_writes.map_err(HookError::Backend)? {
+                    true => Ok(()),
+                    false => Err(HookError::message(session::READ_ONLY)),
                 }
             })
         }));

@@ -33,8 +33,7 @@ impl Store {
     pub async fn self_test(&self) -> Result<Carries, Error> {
         if self.has_sessions() {
             let keeps = keeps_sessions(&self.open_bare().await?, &self.open_bare().await?).await;
-            let keeps =
-                keeps.map_err(|source| Error::Statement { statement: "self_test", source })?;
+            let keeps = keeps.map_err(|source| Error::Statement { statement: "self_test", source })?;
             self.shared.sessions.store(keeps, Ordering::Relaxed);
         }
         if !self.has_sessions() {
@@ -54,7 +53,8 @@ async fn keeps_sessions(one: &Private, other: &Private) -> Result<bool, tokio_po
     let mut own = backend(one).await?;
     for _ in 0..ROUNDS {
         // The backend that has just been let go is the one a pooler gives next.
-        let (begun, lent, now) = (other.batch_execute("begin").await, backend(other).await?, backend(one).await?);
+        let (begun, lent, now) =
+            (other.batch_execute("begin").await, backend(other).await?, backend(one).await?);
         begun?;
         other.batch_execute("rollback").await?;
         if lent == own || now != own {

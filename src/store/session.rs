@@ -13,6 +13,10 @@ use tokio_postgres::{Client, Row};
 use super::sql::Statement;
 use super::{Error, Store, Via};
 
+/// How long a statement waits for a server that is away before its sender hears of it: a worker that is asked to
+/// stop meanwhile must not wait for longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -38,13 +42,12 @@ impl Store {
 
     /// Takes a connection from the pool, for several statements in a row.
     ///
-    /// While the server is away, waits until it is back, as long as one waits for a connection otherwise.
+    /// While the server is away, waits a little for it to come back.
     pub(super) async fn lend(&self) -> Result<Lent, Error> {
         let Via::Pool(pool) = &self.via else {
             unreachable!("a private connection is never lent");
         };
-        let settings = &self.shared.settings;
-        self.until_well(settings.connect_timeout + settings.statement_timeout).await?;
+        self.until_well(PATIENCE).await?;
         let error = match pool.get().await {
             Ok(object) => return Ok(Lent { object: Some(object), settled: false }),
             Err(error) => error,

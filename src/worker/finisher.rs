@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{DatabaseWay, Shared};
 use super::tally::Attempt;
+use super::{DatabaseWay, Shared};
 use crate::JobId;
 use crate::store::{Ending, Error, ErrorEntry, Fate};
 

@@ -21,6 +21,7 @@ mod jobs_run;
 mod layers;
 mod limits;
 mod outage;
+mod pooled;
 mod refused;
 mod retries;
 mod schema;

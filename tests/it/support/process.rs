@@ -93,15 +93,31 @@ impl Crew {
         crew
     }
 
+    /// As [`Crew::start`], with the database's address in the configuration.
+    pub(crate) async fn start_configured(db: &Db, config: &str) -> Self {
+        let crew = Self::spawn_configured(db, config);
+        db.until("exists (select from rowcrew.workers where locked_at is not null)").await;
+        crew
+    }
+
     /// Starts `rowcrew work` and waits for nothing.
     pub(crate) fn spawn(db: &Db, config: &str) -> Self {
+        Self::spawn_on(Some(&db.url), config)
+    }
+
+    /// As [`Crew::spawn`], with the database's address in the configuration.
+    pub(crate) fn spawn_configured(_: &Db, config: &str) -> Self {
+        Self::spawn_on(None, config)
+    }
+
+    fn spawn_on(url: Option<&str>, config: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name =
             format!("rowcrew-test-{}-{}.toml", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, config).expect("a file");
         let mut child = command(&["work", "--config", path.to_str().expect("UTF-8")])
-            .env("DATABASE_URL", &db.url)
+            .envs(url.map(|url| ("DATABASE_URL", url)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
