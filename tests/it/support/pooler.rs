@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,17 +14,8 @@ use super::server::server;
 /// A running pooler; ended when dropped.
 pub(crate) struct Pooler {
     child: Child,
-    folder: tempdir::Folder,
+    folder: PathBuf,
     pub url: String,
-}
-
-mod tempdir {
-    pub(super) struct Folder(pub std::path::PathBuf);
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
 }
 
 impl Pooler {
@@ -37,8 +29,7 @@ impl Pooler {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("a port").port();
         let folder = std::env::temp_dir().join(format!("rowcrew-pooler-{}-{port}", std::process::id()));
         std::fs::create_dir(&folder).expect("a folder");
-        let folder = tempdir::Folder(folder);
-        let config = folder.0.join("pgbouncer.ini");
+        let config = folder.join("pgbouncer.ini");
         let text = format!(
             "[databases]\n{0} = host={1} dbname={0} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\n\
@@ -52,7 +43,13 @@ impl Pooler {
         if rustix::process::geteuid().is_root() {
             command.args(["-u", "postgres"]);
         }
-        command.arg("-q").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+        command
+            .arg("-q")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
         let child = command.spawn().expect("pgbouncer starts");
         let url = format!("postgres://postgres@127.0.0.1:{port}/{}", db.name);
         let pooler = Self { child, folder, url };
@@ -69,6 +66,6 @@ impl Drop for Pooler {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = &self.folder;
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

@@ -17,7 +17,6 @@ const FOLLOW: &str = r#"
     "$0/pg_basebackup" -R -c fast -D data -h "$1" -U postgres >log 2>&1 &&
         printf "unix_socket_directories = '%s'\n" "$folder" >>data/postgresql.conf &&
         { "$0/postgres" -D data </dev/null >>log 2>&1 & server=$!; echo "$folder"; cat >/dev/null; kill -QUIT "$server"; wait "$server"; }
-    cat log >&2
     cd / && rm -rf "$folder"
 "#;
 
