@@ -13,9 +13,10 @@ set
     state = $3,
     lock_key = $5,
     blocking = $6,
-    -- A lock from before the server's last start is gone with it: the one now held was taken since.
+    -- A lock on another server, or from before this one's start, is gone with it: the one now held is new.
     locked_at = case when not $4 then null
-        when w.locked_at > pg_postmaster_start_time() then w.locked_at
-        else clock_timestamp() end
+        when w.locked_on = pg_postmaster_start_time() then coalesce(w.locked_at, clock_timestamp())
+        else clock_timestamp() end,
+    locked_on = case when $4 then pg_postmaster_start_time() end
 where w.id = $1
 returning w.cancels, clock_timestamp() as clock

@@ -1,6 +1,7 @@
 -- Shows every worker's beat, and whether the server still holds a lock of it.
 --
--- provable: its locks were taken since this server started, so that their absence proves that it is gone.
+-- provable: its locks were taken on this server since it started, so that their absence proves that it is gone.
+-- (A standby that was promoted started at another moment than the server whose locks the row tells of.)
 --
 -- Params:  none
 -- Returns: id int8, beat int8, locked bool, provable bool
@@ -18,6 +19,6 @@ select
     w.id,
     w.beat,
     coalesce(w.lock_key = any (h.keys), false) as locked,
-    coalesce(w.locked_at > pg_postmaster_start_time(), false) as provable
+    coalesce(w.locked_on = pg_postmaster_start_time(), false) as provable
 from rowcrew.workers w
 cross join held h

@@ -30,8 +30,12 @@ mod tests {
     fn the_advice_is_the_line_for_this_system() {
         let folder = Folder::new();
         folder.script("apt-get", "");
-        let mut environment =
-            Environment { pg_bin_dir: None, path: folder.as_os_str().to_owned(), cache_dir: None };
+        let mut environment = Environment {
+            pg_bin_dir: None,
+            pg_major: None,
+            path: folder.as_os_str().to_owned(),
+            cache_dir: None,
+        };
         assert!(install(&environment, false).contains(": sudo apt-get install -y postgresql"));
         assert!(install(&environment, true).contains(": apt-get install"));
         environment.path = folder.join("nothing").into();

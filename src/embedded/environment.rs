@@ -14,6 +14,8 @@ const CACHE_OF_ROOT: &str = "/var/cache";
 pub struct Environment {
     /// `PG_BIN_DIR`: the folder to take, and no other.
     pub pg_bin_dir: Option<PathBuf>,
+    /// `PG_MAJOR`: the version to take when none is asked for, as 14.
+    pub pg_major: Option<u32>,
     /// `PATH`: where programs are looked up, here and by the programs themselves.
     pub path: OsString,
     /// The folder that holds one folder of fetched binaries for each major version. Nobody else may write
@@ -22,7 +24,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads `PG_BIN_DIR`, `PATH`, `XDG_CACHE_HOME` and `HOME`; the one place of this module that does.
+    /// Reads `PG_BIN_DIR`, `PG_MAJOR`, `PATH`, `XDG_CACHE_HOME` and `HOME`; the one place of this module that does.
     pub fn read() -> Self {
         let folder = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let cache = if user::is_root() {
@@ -32,6 +34,7 @@ impl Environment {
         };
         Self {
             pg_bin_dir: env::var_os("PG_BIN_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from),
+            pg_major: env::var("PG_MAJOR").ok().and_then(|major| major.trim().parse().ok()),
             path: env::var_os("PATH").unwrap_or_default(),
             cache_dir: cache.map(|dir| dir.join("rowcrew").join("postgres")),
         }

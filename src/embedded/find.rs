@@ -114,7 +114,12 @@ mod tests {
     use super::*;
 
     fn environment(path: &Path, pg_bin_dir: Option<&Path>) -> Environment {
-        Environment { pg_bin_dir: pg_bin_dir.map(Path::to_owned), path: path.into(), cache_dir: None }
+        Environment {
+            pg_bin_dir: pg_bin_dir.map(Path::to_owned),
+            pg_major: None,
+            path: path.into(),
+            cache_dir: None,
+        }
     }
 
     #[test]

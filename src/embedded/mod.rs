@@ -23,13 +23,14 @@ pub use obtain::{MAJOR_DEFAULT, obtain};
 
 /// Finds Postgres on this machine, else obtains it into the cache.
 ///
-/// `major` asks for that version and no other; without it the machine's own is taken, and
-/// [`MAJOR_DEFAULT`] is what is fetched. `progress` gets a line before anything that takes seconds.
+/// `major` asks for that version and no other; without it `PG_MAJOR` does, and without that the machine's own
+/// is taken, and [`MAJOR_DEFAULT`] is what is fetched. `progress` gets a line before anything that takes seconds.
 pub fn locate(
     environment: &Environment,
     major: Option<u32>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Binaries, Error> {
+    let major = major.or(environment.pg_major);
     match find(environment, major)? {
         Some(binaries) => Ok(binaries),
         None => obtain(environment, major.unwrap_or(MAJOR_DEFAULT), progress),

@@ -235,7 +235,7 @@ mod tests {
     fn environment(folder: &Folder) -> Environment {
         let path = std::env::join_paths([folder.join("bin"), "/usr/bin".into(), "/bin".into()]);
         let path = path.expect("no colon in them");
-        Environment { pg_bin_dir: None, path, cache_dir: Some(folder.join("cache")) }
+        Environment { pg_bin_dir: None, pg_major: None, path, cache_dir: Some(folder.join("cache")) }
     }
 
     fn entries(folder: &Folder) -> Vec<String> {

@@ -7,6 +7,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::Error;
 use super::tls::{TlsError, tls_connector};
 use super::url::ServerUrl;
 
@@ -62,6 +63,16 @@ impl Connector {
         match tokio::time::timeout(self.deadline, self.config.connect(self.tls())).await {
             Ok(outcome) => Ok(outcome?),
             Err(_) => Err(ConnectError::Timeout(self.deadline)),
+        }
+    }
+}
+
+/// The store's word for it.
+pub(super) fn connect_error(server: &str, error: ConnectError) -> Error {
+    match error {
+        ConnectError::Postgres(source) => Error::Connect { server: server.to_owned(), source },
+        other @ ConnectError::Timeout(_) => {
+            Error::Pool { server: server.to_owned(), reason: other.to_string(), source: None }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient, Row};
 
@@ -92,26 +93,120 @@ pub enum Enqueued {
 }
 
 impl Enqueued {
-    /// The job's id: of the new one, or of the one that was there.
+    /// The job, new or not.
     pub fn id(self) -> JobId {
-        match self {
-            Self::New(id) | Self::Existing(id) => id,
-        }
+        let (Self::New(id) | Self::Existing(id)) = self;
+        id
     }
 }
 
+/// How often an enqueue is tried whose connection was cut before its commit.
+const TRIES: u32 = 5;
+/// How often the fate of a commit without an answer is asked for, and the pause between.
+const INQUIRIES: u32 = 20;
+const INQUIRY_PAUSE: Duration = Duration::from_millis(500);
+
 impl Store {
-    /// Inserts a job, unless its `unique_key` is taken.
+    /// Inserts a job, unless its `unique_key` is taken; exactly one, also when the connection is cut meanwhile.
+    ///
+    /// The transaction's number is known before its commit is sent. If the commit is not answered, the server is
+    /// asked what became of that number, and the job is inserted again only if nothing did.
     pub async fn enqueue(&self, job: &NewJob) -> Result<Enqueued, Error> {
-        let columns = Columns::of(job);
-        let row = self.query_one(&self.statements.job_enqueue, &columns.params()).await?;
-        Ok(enqueued(&row))
+        for _ in 1..TRIES {
+            match self.enqueue_once(job).await {
+                Ok(Some(enqueued)) => return Ok(enqueued),
+                Ok(None) => {}
+                // What was never sent is for the caller to try again.
+                Err(error) if !error.was_sent() || !error.is_transient() => return Err(error),
+                Err(error) => tracing::debug!(%error, "an enqueue is tried again"),
+            }
+        }
+        let unanswered = || self.no_connection("it was cut off before every commit".to_owned());
+        self.enqueue_once(job).await?.ok_or_else(unanswered)
     }
 
-    /// The same over a given connection.
+    /// `None`: the commit was not answered, and did not happen.
+    async fn enqueue_once(&self, job: &NewJob) -> Result<Option<Enqueued>, Error> {
+        let mut lent = self.lend().await?;
+        let inserted = self.insert_uncommitted(lent.client(), job).await;
+        let (enqueued, transaction) = match inserted {
+            Ok(inserted) => inserted,
+            Err(error) => {
+                lent.settled =
+                    error.sqlstate().is_some() && lent.client().batch_execute("rollback").await.is_ok();
+                return Err(error);
+            }
+        };
+        let limit = self.shared.answer_limit;
+        let commit = tokio::time::timeout(limit, lent.client().batch_execute("commit")).await;
+        let error = match commit {
+            Ok(Ok(())) => {
+                lent.settled = true;
+                return Ok(Some(enqueued));
+            }
+            Ok(Err(source)) => Error::Statement { statement: "job_enqueue", source },
+            Err(_) => Error::NoAnswer { statement: "job_enqueue", seconds: limit.as_secs() },
+        };
+        drop(lent);
+        self.note(&error);
+        if !error.is_transient() {
+            return Err(error);
+        }
+        match self.fate_of(&transaction).await {
+            Some(true) => Ok(Some(enqueued)),
+            Some(false) => Ok(None),
+            None => Err(Error::Input(format!(
+                "it is not known whether the job was enqueued as {}: the database did not answer the commit \
+                 ({error}). To find out, before any second try: select pg_xact_status('{transaction}'), which says \
+                 committed or aborted",
+                enqueued.id()
+            ))),
+        }
+    }
+
+    /// Whether a transaction has committed; `None` if nobody can tell.
+    async fn fate_of(&self, transaction: &str) -> Option<bool> {
+        for _ in 0..INQUIRIES {
+            match self.query_one(&self.statements.import_outcome, &[&transaction]).await {
+                Ok(row) => match row.get::<_, Option<&str>>(0) {
+                    Some("committed") => return Some(true),
+                    Some("aborted") => return Some(false),
+                    Some(_) => {}
+                    None => return None,
+                },
+                // A server that has not come so far has not seen the transaction: it was promoted without it.
+                Err(error) if error.sqlstate() == Some(&SqlState::INVALID_PARAMETER_VALUE) => {
+                    return Some(false);
+                }
+                Err(error) if !error.is_transient() => return None,
+                Err(_) => {}
+            }
+            tokio::time::sleep(INQUIRY_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+        }
+        None
+    }
+
+    /// Answers the number of the open transaction, too.
+    async fn insert_uncommitted(
+        &self,
+        client: &tokio_postgres::Client,
+        job: &NewJob,
+    ) -> Result<(Enqueued, String), Error> {
+        let begin = self.begin();
+        let opened = client.batch_execute(&begin);
+        let named = self.send_inside(client, &self.statements.import_begin, &[]);
+        // In one go; an error of the first makes the second fail too.
+        let (opened, named) = futures_util::join!(opened, named);
+        opened.map_err(|source| Error::Statement { statement: "job_enqueue", source })?;
+        let transaction = named?[0].get(1);
+        let enqueued = self.enqueue_over(client, job).await?;
+        Ok((enqueued, transaction))
+    }
+
+    /// Inserts a job in the open transaction of a given connection.
     pub(super) async fn enqueue_over(&self, client: &Client, job: &NewJob) -> Result<Enqueued, Error> {
         let columns = Columns::of(job);
-        let rows = self.send(client, &self.statements.job_enqueue, &columns.params()).await?;
+        let rows = self.send_inside(client, &self.statements.job_enqueue, &columns.params()).await?;
         Ok(enqueued(&rows[0]))
     }
 }

@@ -82,7 +82,7 @@ pub enum Error {
     },
     /// The server takes no writes.
     #[error(
-        "the database {server} is a read-only standby: use the primary's URL, or name both hosts and target_session_attrs=read-write"
+        "the database {server} is a read-only standby, or set to default_transaction_read_only: use the primary's URL, or name all hosts in it, of which the one that takes writes is found"
     )]
     ReadOnly {
         /// The URL without its password.
@@ -105,7 +105,7 @@ impl Error {
         match self {
             Self::Connect { source, .. } | Self::Statement { source, .. } => is_transient(source),
             Self::Pool { source, .. } => source.as_ref().is_none_or(is_transient),
-            Self::NoAnswer { .. } => true,
+            Self::NoAnswer { .. } | Self::ReadOnly { .. } => true,
             _ => false,
         }
     }
@@ -113,6 +113,21 @@ impl Error {
     /// Whether a turn was waited for in vain: nothing was done.
     pub fn is_turn_taken(&self) -> bool {
         self.sqlstate() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
+    /// Whether the server went away, or is not the one to write to (any more): no connection to it is worth
+    /// keeping.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } | Self::ReadOnly { .. } => true,
+            Self::Statement { source, .. } => is_outage(source),
+            _ => false,
+        }
+    }
+
+    /// Whether something was sent to the server, which may have taken effect.
+    pub fn was_sent(&self) -> bool {
+        matches!(self, Self::Statement { .. } | Self::NoAnswer { .. })
     }
 
     /// The constraint that refused a row.
@@ -156,6 +171,19 @@ fn is_transient(error: &tokio_postgres::Error) -> bool {
     let class = &code.code()[..2];
     matches!(class, "08" | "40" | "53" | "57" | "58" | "XX")
         || matches!(code.code(), "25006" | "55P03" | "55006")
+}
+
+/// A connection that is gone or closing, a server that starts or stops, one that takes no writes.
+pub(super) fn is_outage(error: &tokio_postgres::Error) -> bool {
+    match error.code() {
+        Some(code) => {
+            code.code().starts_with("08") || matches!(code.code(), "25006" | "57P01" | "57P02" | "57P03")
+        }
+        None => {
+            error.is_closed()
+                || std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+        }
+    }
 }
 
 /// The server's message, detail and hint; the driver's own `Display` is only "db error".

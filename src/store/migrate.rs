@@ -47,9 +47,7 @@ impl Store {
     /// several do it at once.
     pub async fn migrate(&self, payload_bytes_max: u32) -> Result<Migrated, Error> {
         let private = self.open_private().await?;
-        if is_read_only(&private).await? {
-            return Err(Error::ReadOnly { server: self.shared.settings.direct_url.redacted() });
-        }
+        private.check_writable().await?;
         lock(&private, self.schema()).await?;
         let schema = quote_identifier(self.schema());
         private
@@ -83,10 +81,7 @@ impl Store {
             Some(found) if found > needed => return Err(Error::Newer { schema, found, known: needed }),
             Some(_) => {}
         }
-        if is_read_only(&private).await? {
-            return Err(Error::ReadOnly { server: self.shared.settings.direct_url.redacted() });
-        }
-        Ok(())
+        private.check_writable().await
     }
 }
 
@@ -101,16 +96,6 @@ fn migrations(schema: &str) -> Vec<Migration> {
             Migration::unapplied(&name, &sql).expect("a name that refinery gave itself")
         })
         .collect()
-}
-
-async fn is_read_only(private: &Private) -> Result<bool, Error> {
-    let read = |source| Error::Statement { statement: "is_read_only", source };
-    let row = private
-        .client()
-        .query_one("select pg_is_in_recovery() or current_setting('transaction_read_only')::bool", &[])
-        .await
-        .map_err(read)?;
-    Ok(row.get(0))
 }
 
 async fn version(private: &Private, schema: &str) -> Result<Option<i32>, Error> {

@@ -10,6 +10,7 @@ mod duties;
 mod enqueue;
 mod error;
 mod finish;
+mod health;
 mod import;
 mod kinds;
 mod look;
@@ -19,6 +20,7 @@ mod operate;
 mod private;
 mod progress;
 mod schema;
+mod self_test;
 mod session;
 pub mod sql;
 mod sql_run;
@@ -30,6 +32,7 @@ mod transaction;
 mod url;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
@@ -46,6 +49,7 @@ pub use look::{DeadFilter, JobFilter, JobPage, JobShown, Record};
 pub use migrate::{Migrated, schema_version};
 pub use private::{Notice, Private};
 pub use progress::Progress;
+pub use self_test::Carries;
 pub use sql_run::SqlRun;
 pub use time::Moment;
 pub use tls::{TlsError, tls_connector};
@@ -55,6 +59,7 @@ pub use url::{
     TCP_USER_TIMEOUT, UrlError,
 };
 
+use health::Health;
 use sql::Statements;
 
 /// How to reach the database, and how long to wait for it.
@@ -86,7 +91,13 @@ pub struct Store {
 
 struct Shared {
     settings: Settings,
+    pooled: Connector,
     direct: Connector,
+    health: Arc<Health>,
+    /// Sessions of `direct_url` keep what they are told: it does not lead through a transaction-mode pooler.
+    sessions: AtomicBool,
+    /// For one transaction, where sessions keep nothing.
+    local_settings: String,
     /// For errors: the URL without its password.
     server: String,
     /// A little more than the server's own limit, which should strike first.
@@ -109,23 +120,28 @@ impl Store {
     /// Prepares the pool; connects when it is first used.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let prepare = settings.prepare && !settings.url.pooled();
-        let pool = pool(&settings, prepare, "")?;
+        let health = Arc::<Health>::default();
+        let statements = Arc::new(Statements::new(&settings.schema));
+        let writable = statements.server_writable.text.clone();
+        let pool = pool(&settings, prepare, "", &health, &writable)?;
         let shared = Shared {
-            direct: Connector::new(&settings.direct_url, settings.connect_timeout)?,
+            pooled: Connector::new(&settings.url, settings.connect_timeout)?,
+            sessions: AtomicBool::new(!settings.direct_url.pooled()),
+            local_settings: session::local_settings(settings.statement_timeout),
+            health,
+            direct: Connector::new(&settings.direct_url, private_timeout(&settings))?,
             server: settings.url.redacted(),
             answer_limit: settings.statement_timeout + ANSWER_MARGIN,
             prepare,
             settings,
         };
-        let statements = Arc::new(Statements::new(&shared.settings.schema));
         Ok(Self { shared: Arc::new(shared), statements, via: Via::Pool(pool) })
     }
 
     /// The same database through a pool of its own, so that others cannot use up its connections.
     pub fn with_pool_of(&self, size: usize) -> Result<Self, Error> {
         let settings = Settings { pool_size: size, ..self.shared.settings.clone() };
-        let via = Via::Pool(pool(&settings, self.shared.prepare, "")?);
-        Ok(Self { via, ..self.clone() })
+        self.with_pool(&settings, "")
     }
 
     /// The same database through a pool for claims alone, which keep their plan: without sorts and scans of whole
@@ -133,7 +149,12 @@ impl Store {
     /// each claim (0.35 ms) would be a third of what an idle worker takes to start a job.
     pub fn for_claims(&self) -> Result<Self, Error> {
         let settings = Settings { pool_size: CLAIM_CONNECTIONS, ..self.shared.settings.clone() };
-        let via = Via::Pool(pool(&settings, self.shared.prepare, session::ONE_PLAN)?);
+        self.with_pool(&settings, session::ONE_PLAN)
+    }
+
+    fn with_pool(&self, settings: &Settings, planning: &str) -> Result<Self, Error> {
+        let (health, writable) = (&self.shared.health, &self.statements.server_writable.text);
+        let via = Via::Pool(pool(settings, self.shared.prepare, planning, health, writable)?);
         Ok(Self { via, ..self.clone() })
     }
 
@@ -148,23 +169,54 @@ impl Store {
     }
 }
 
-fn pool(settings: &Settings, prepare: bool, planning: &str) -> Result<Pool, Error> {
+/// How long a private connection may take to one of several hosts: all of them are tried within the 3 s that the
+/// beat has for it, though the first does not answer.
+fn private_timeout(settings: &Settings) -> Duration {
+    match settings.direct_url.hosts() {
+        0 | 1 => settings.connect_timeout,
+        several => settings.connect_timeout.min(Duration::from_millis(2_500) / several as u32),
+    }
+}
+
+/// A pool of which no connection outlives an outage, and none leads to a server that takes no writes.
+fn pool(
+    settings: &Settings,
+    prepare: bool,
+    planning: &str,
+    health: &Arc<Health>,
+    writable: &str,
+) -> Result<Pool, Error> {
     let connector = Connector::new(&settings.url, settings.connect_timeout)?;
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(connector.config().clone(), connector.tls(), recycling);
     let wait = settings.connect_timeout + settings.statement_timeout;
-    let mut builder = Pool::builder(manager)
+    // Through a transaction-mode pooler a session keeps nothing: there each statement brings the settings along.
+    let text = prepare.then(|| session::session_settings(settings.statement_timeout) + planning);
+    let writable: Arc<str> = writable.into();
+    let health = health.clone();
+    let builder = Pool::builder(manager)
         .max_size(settings.pool_size)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(wait))
         .create_timeout(Some(settings.connect_timeout * 2))
-        .recycle_timeout(Some(settings.connect_timeout));
-    if prepare {
-        let text = session::session_settings(settings.statement_timeout) + planning;
-        builder = builder.post_create(Hook::async_fn(move |client, _| {
-            let text = text.clone();
-            Box::pin(async move { client.batch_execute(&text).await.map_err(HookError::Backend) })
+        .recycle_timeout(Some(settings.connect_timeout))
+        .pre_recycle(Hook::sync_fn(move |_, metrics| {
+            let admitted = health.admits(metrics.created);
+            admitted.then_some(()).ok_or_else(|| HookError::message("opened before an outage"))
+        }))
+        .post_create(Hook::async_fn(move |client, _| {
+            let (text, writable) = (text.clone(), writable.clone());
+            Box::pin(async move {
+                if let Some(text) = text {
+                    client.batch_execute(&text).await.map_err(HookError::Backend)?;
+                }
+                let takes_writes = session::takes_writes(client, &writable).await;
+                if takes_writes.map_err(HookError::Backend)? {
+                    Ok(())
+                } else {
+                    Err(HookError::message(session::READ_ONLY))
+                }
+            })
         }));
-    }
     Ok(builder.build().expect("a runtime is given, and nothing else can be missing"))
 }

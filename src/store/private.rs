@@ -6,7 +6,7 @@ use futures_util::future::poll_fn;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::connect::{ConnectError, ServerConnection};
+use super::connect::{ServerConnection, connect_error};
 use super::session::session_settings;
 use super::{Error, Store, Via};
 
@@ -35,29 +35,43 @@ pub struct Private {
 impl Store {
     /// Opens a private connection, driven by a task on the caller's runtime.
     pub async fn open_private(&self) -> Result<Private, Error> {
+        let private = self.open_bare().await?;
+        if self.has_sessions() {
+            let settings = session_settings(self.shared.settings.statement_timeout);
+            private.run("session_settings", &settings).await?;
+        }
+        Ok(private)
+    }
+
+    /// As the server makes it, without settings of ours.
+    pub(super) async fn open_bare(&self) -> Result<Private, Error> {
         let server = self.shared.settings.direct_url.redacted();
-        let (client, connection) = self.shared.direct.connect().await.map_err(|error| match error {
-            ConnectError::Postgres(source) => Error::Connect { server: server.clone(), source },
-            other => Error::Pool { server: server.clone(), reason: other.to_string(), source: None },
-        })?;
+        let (client, connection) =
+            self.shared.direct.connect().await.map_err(|error| connect_error(&server, error))?;
         let (heard, notices) = mpsc::unbounded_channel();
         tokio::spawn(drive(connection, heard, self.schema().to_owned()));
         let client = Arc::new(client);
         let store = Self { via: Via::Private(client.clone()), ..self.clone() };
-        let private = Private { store, client, notices };
-        private.run("session_settings", &session_settings(self.shared.settings.statement_timeout)).await?;
-        Ok(private)
+        Ok(Private { store, client, notices })
     }
 }
 
 impl Private {
-    /// Hears notices from now on.
+    /// Hears notices from now on; never any where sessions are not kept.
     pub async fn listen(&self) -> Result<(), Error> {
+        if !self.store.has_sessions() {
+            return Ok(());
+        }
         self.run("listen", &format!("listen {CHANNEL}")).await
     }
 
     /// Holds a shared advisory lock as long as the connection lives; the server frees it when it ends.
+    ///
+    /// Where sessions are not kept it takes none: it would outlive us.
     pub async fn hold_lock(&self, key: i64) -> Result<(), Error> {
+        if !self.store.has_sessions() {
+            return Ok(());
+        }
         self.run("hold_lock", &format!("select pg_advisory_lock_shared({key})")).await
     }
 
@@ -69,6 +83,17 @@ impl Private {
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    /// Whether the server takes writes; one that does not is none to stay with.
+    pub async fn check_writable(&self) -> Result<(), Error> {
+        let row = self.store.query_one(&self.store.statements.server_writable, &[]).await?;
+        if row.get(0) {
+            return Ok(());
+        }
+        let error = Error::ReadOnly { server: self.store.shared.settings.direct_url.redacted() };
+        self.store.note(&error);
+        Err(error)
     }
 
     /// The driver's client, for migrations and for handlers' own SQL.

@@ -4,15 +4,19 @@
 //! its state is not known.
 
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, PoolError};
-use futures_util::future::join3;
+use deadpool_postgres::{HookError, Object, PoolError};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::sql::Statement;
 use super::{Error, Store, Via};
+
+/// How long a statement waits for a server that is away before its sender hears of it: a worker that is asked to
+/// stop meanwhile must not wait for longer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long to wait for a turn. Many times what one takes; whoever holds it longer was stopped in the middle of it.
 const TURN_WAIT: Duration = Duration::from_secs(3);
@@ -39,11 +43,14 @@ impl Store {
         match &self.via {
             Via::Pool(_) => {
                 let mut lent = self.lend().await?;
-                let answer = self.send_execute(lent.client(), statement, params).await;
+                let sent = lent.client().execute(statement, params, self.way());
+                let answer = self.answered(statement, sent).await;
                 lent.settled = settled(&answer);
                 answer
             }
-            Via::Private(client) => self.send_execute(&**client, statement, params).await,
+            Via::Private(client) => {
+                self.answered(statement, Sends::execute(&**client, statement, params, self.way())).await
+            }
         }
     }
 
@@ -60,25 +67,22 @@ impl Store {
     ) -> Result<Vec<Row>, Error> {
         let mut lent = self.lend().await?;
         let take = format!(
-            "begin; set local lock_timeout = {}; select pg_advisory_xact_lock({turn})",
+            "{}set local lock_timeout = {}; select pg_advisory_xact_lock({turn})",
+            self.begin(),
             TURN_WAIT.as_millis()
         );
-        let failed = |source| Error::Statement { statement: "claim_turn", source };
-        let all = async {
-            let (taken, rows, ended) = join3(
+        let way = if self.shared.prepare { Way::Prepared } else { Way::Unnamed };
+        let sent = async {
+            let (taken, rows, ended) = futures_util::join!(
                 lent.client().batch_execute(&take),
-                lent.client().send(statement, params, self.shared.prepare),
-                lent.client().batch_execute("commit"),
-            )
-            .await;
-            taken.map_err(failed)?;
-            let rows = rows.map_err(|source| Error::Statement { statement: statement.name, source })?;
-            ended.map_err(failed).map(|()| rows)
+                lent.client().send(statement, params, way),
+                lent.client().batch_execute("commit")
+            );
+            taken?;
+            let rows = rows?;
+            ended.map(|()| rows)
         };
-        let limit = self.shared.answer_limit;
-        let answer = tokio::time::timeout(limit, all)
-            .await
-            .unwrap_or(Err(Error::NoAnswer { statement: statement.name, seconds: limit.as_secs() }));
+        let answer = self.answered(statement, sent).await;
         lent.settled = settled(&answer);
         answer
     }
@@ -90,22 +94,48 @@ impl Store {
     }
 
     /// Takes a connection from the pool, for several statements in a row.
+    ///
+    /// While the server is away, waits a little for it to come back.
     pub(super) async fn lend(&self) -> Result<Lent, Error> {
         let Via::Pool(pool) = &self.via else {
             unreachable!("a private connection is never lent");
         };
-        match pool.get().await {
-            Ok(object) => Ok(Lent { object: Some(object), settled: false }),
-            Err(PoolError::Backend(source)) => Err(Error::Pool {
-                server: self.shared.server.clone(),
-                reason: super::error::describe(&source),
-                source: Some(source),
-            }),
-            Err(other) => Err(Error::Pool {
-                server: self.shared.server.clone(),
-                reason: other.to_string(),
-                source: None,
-            }),
+        self.until_well(PATIENCE).await?;
+        let error = match pool.get().await {
+            Ok(object) => return Ok(Lent { object: Some(object), settled: false }),
+            Err(error) => error,
+        };
+        // A server that has no connection left for us serves those that we have.
+        let full = pool.status().size > 0;
+        match error {
+            PoolError::PostCreateHook(HookError::Message(reason)) if reason == READ_ONLY => {
+                self.shared.health.lost();
+                Err(Error::ReadOnly { server: self.shared.server.clone() })
+            }
+            PoolError::Backend(source) | PoolError::PostCreateHook(HookError::Backend(source)) => {
+                if super::error::is_outage(&source) && !full {
+                    self.shared.health.lost();
+                }
+                Err(Error::Pool {
+                    server: self.shared.server.clone(),
+                    reason: super::error::describe(&source),
+                    source: Some(source),
+                })
+            }
+            other => Err(self.no_connection(other.to_string())),
+        }
+    }
+
+    pub(super) fn no_connection(&self, reason: String) -> Error {
+        Error::Pool { server: self.shared.server.clone(), reason, source: None }
+    }
+
+    /// How statements are sent where this store's connections lead to.
+    fn way(&self) -> Way<'_> {
+        match &self.via {
+            Via::Pool(_) if self.shared.prepare => Way::Prepared,
+            Via::Private(_) if self.shared.sessions.load(Ordering::Relaxed) => Way::Unnamed,
+            _ => Way::Transaction(&self.shared.local_settings),
         }
     }
 
@@ -116,17 +146,33 @@ impl Store {
         statement: &Statement,
         params: Params<'_>,
     ) -> Result<Vec<Row>, Error> {
-        self.answered(statement, client.send(statement, params, self.shared.prepare)).await
+        self.answered(statement, client.send(statement, params, self.way())).await
     }
 
-    /// Sends one statement that answers no rows over a given connection.
-    pub(super) async fn send_execute(
+    /// What begins a transaction of several statements.
+    pub(super) fn begin(&self) -> String {
+        let settings = if self.shared.prepare { "" } else { &self.shared.local_settings };
+        format!("begin isolation level read committed read write not deferrable; {settings}; ")
+    }
+
+    /// As [`Store::send`], inside of a transaction that was begun.
+    pub(super) async fn send_inside(
+        &self,
+        client: &impl Sends,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, Error> {
+        self.answered(statement, client.send(statement, params, Way::Unnamed)).await
+    }
+
+    /// As [`Store::execute`], inside of a transaction that was begun.
+    pub(super) async fn execute_inside(
         &self,
         client: &impl Sends,
         statement: &Statement,
         params: Params<'_>,
     ) -> Result<u64, Error> {
-        self.answered(statement, client.execute(statement, params, self.shared.prepare)).await
+        self.answered(statement, client.execute(statement, params, Way::Unnamed)).await
     }
 
     /// Awaits an answer as long as it may take.
@@ -136,11 +182,16 @@ impl Store {
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
         let limit = self.shared.answer_limit;
-        match tokio::time::timeout(limit, work).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(source)) => Err(Error::Statement { statement: statement.name, source }),
-            Err(_) => Err(Error::NoAnswer { statement: statement.name, seconds: limit.as_secs() }),
+        let error = match tokio::time::timeout(limit, work).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(source)) => Error::Statement { statement: statement.name, source },
+            Err(_) => Error::NoAnswer { statement: statement.name, seconds: limit.as_secs() },
+        };
+        // Of a private connection its owner takes care, unless it tells of the server.
+        if matches!(self.via, Via::Pool(_)) || error.sqlstate().is_some() {
+            self.note(&error);
         }
+        Err(error)
     }
 }
 
@@ -176,20 +227,31 @@ impl Drop for Lent {
     }
 }
 
+/// How a statement is sent.
+#[derive(Clone, Copy)]
+pub(super) enum Way<'a> {
+    /// Under a name, which the session keeps.
+    Prepared,
+    /// Without a name: for rare statements.
+    Unnamed,
+    /// In a transaction that begins with these settings, because the session, if there is one, is not ours.
+    Transaction(&'a str),
+}
+
 /// The two sorts of clients, which differ in where they keep prepared statements.
 pub(super) trait Sends {
     async fn send(
         &self,
         statement: &Statement,
         params: Params<'_>,
-        prepare: bool,
+        way: Way<'_>,
     ) -> Result<Vec<Row>, tokio_postgres::Error>;
 
     async fn execute(
         &self,
         statement: &Statement,
         params: Params<'_>,
-        prepare: bool,
+        way: Way<'_>,
     ) -> Result<u64, tokio_postgres::Error>;
 }
 
@@ -198,13 +260,13 @@ impl Sends for deadpool_postgres::ClientWrapper {
         &self,
         statement: &Statement,
         params: Params<'_>,
-        prepare: bool,
+        way: Way<'_>,
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        if prepare {
+        if let Way::Prepared = way {
             let prepared = self.prepare_typed_cached(&statement.text, &statement.params).await?;
             self.query(&prepared, params).await
         } else {
-            (**self).query_typed(&statement.text, &typed(statement, params)).await
+            (**self).send(statement, params, way).await
         }
     }
 
@@ -212,13 +274,13 @@ impl Sends for deadpool_postgres::ClientWrapper {
         &self,
         statement: &Statement,
         params: Params<'_>,
-        prepare: bool,
+        way: Way<'_>,
     ) -> Result<u64, tokio_postgres::Error> {
-        if prepare {
+        if let Way::Prepared = way {
             let prepared = self.prepare_typed_cached(&statement.text, &statement.params).await?;
             (**self).execute(&prepared, params).await
         } else {
-            (**self).execute_typed(&statement.text, &typed(statement, params)).await
+            Sends::execute(&**self, statement, params, way).await
         }
     }
 }
@@ -228,24 +290,59 @@ impl Sends for Client {
         &self,
         statement: &Statement,
         params: Params<'_>,
-        _: bool,
+        way: Way<'_>,
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        // Rare statements only: not worth a prepared one.
-        self.query_typed(&statement.text, &typed(statement, params)).await
+        let params = typed(statement, params);
+        let Way::Transaction(settings) = way else {
+            return self.query_typed(&statement.text, &params).await;
+        };
+        within(self, settings, self.query_typed(&statement.text, &params)).await
     }
 
     async fn execute(
         &self,
         statement: &Statement,
         params: Params<'_>,
-        _: bool,
+        way: Way<'_>,
     ) -> Result<u64, tokio_postgres::Error> {
-        self.execute_typed(&statement.text, &typed(statement, params)).await
+        let params = typed(statement, params);
+        let Way::Transaction(settings) = way else {
+            return self.execute_typed(&statement.text, &params).await;
+        };
+        within(self, settings, self.execute_typed(&statement.text, &params)).await
     }
+}
+
+/// Sends a statement in a transaction that begins with these settings.
+///
+/// In one go, in this order; after an error the end is a rollback. All three answers are awaited, so that nothing
+/// is open on the connection any more.
+async fn within<T>(
+    client: &Client,
+    settings: &str,
+    statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, tokio_postgres::Error> {
+    let begin = format!("begin isolation level read committed read write not deferrable; {settings}");
+    let (opened, answer, ended) =
+        futures_util::join!(client.batch_execute(&begin), statement, client.batch_execute("commit"));
+    opened?;
+    let answer = answer?;
+    ended?;
+    Ok(answer)
 }
 
 fn typed<'a>(statement: &Statement, params: Params<'a>) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
     params.iter().copied().zip(statement.params.iter().cloned()).collect()
+}
+
+/// Why a new connection is not taken into the pool.
+pub(super) const READ_ONLY: &str = "the server takes no writes";
+
+/// Asks a new connection whether its server takes writes.
+pub(super) async fn takes_writes(client: &Client, statement: &str) -> Result<bool, tokio_postgres::Error> {
+    // Unnamed: it may lead through a pooler.
+    let rows = client.query_typed(statement, &[]).await?;
+    Ok(rows.first().is_some_and(|row| row.get(0)))
 }
 
 /// Further settings, for a session in which there is one way only to run its statements.
@@ -260,13 +357,39 @@ pub(super) const ONE_PLAN: &str =
 /// then: a worker that idles beside empty tables would keep plans that read all of jobs for every row it
 /// looks up, until the next autovacuum, which is a minute or more after a million jobs came in.
 pub(super) fn session_settings(statement_timeout: Duration) -> String {
-    format!(
-        "set statement_timeout = {}; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0; \
-         set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; \
-         set default_transaction_deferrable = off; set search_path = pg_catalog; set timezone = 'UTC'; \
-         set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set jit = off; set enable_bitmapscan = off; \
-         set plan_cache_mode = force_custom_plan; \
-         set bytea_output = 'hex'; set standard_conforming_strings = on",
-        statement_timeout.as_millis()
-    )
+    SETTINGS
+        .iter()
+        .map(|(name, value)| format!("set {name} = {value}"))
+        .chain([
+            format!("set statement_timeout = {}", statement_timeout.as_millis()),
+            "set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; \
+             set default_transaction_deferrable = off"
+                .to_owned(),
+        ])
+        .collect::<Vec<_>>()
+        .join("; ")
 }
+
+/// The same for one transaction, where the session is not ours; what a transaction begins with says the rest.
+pub(super) fn local_settings(statement_timeout: Duration) -> String {
+    SETTINGS
+        .iter()
+        .map(|(name, value)| format!("set local {name} = {value}"))
+        .chain([format!("set local statement_timeout = {}", statement_timeout.as_millis())])
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+const SETTINGS: [(&str, &str); 11] = [
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("search_path", "pg_catalog"),
+    ("timezone", "'UTC'"),
+    ("datestyle", "'ISO, YMD'"),
+    ("intervalstyle", "'postgres'"),
+    ("jit", "off"),
+    ("enable_bitmapscan", "off"),
+    ("plan_cache_mode", "force_custom_plan"),
+    ("bytea_output", "'hex'"),
+    ("standard_conforming_strings", "on"),
+];

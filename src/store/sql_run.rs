@@ -69,11 +69,8 @@ impl Store {
     ) -> Result<SqlRun, tokio_postgres::Error> {
         let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
         // The handler's statement sees the role's own search_path, not ours.
-        client
-            .batch_execute(&format!(
-                "begin; set local search_path to default; set local statement_timeout = {limit_ms}"
-            ))
-            .await?;
+        let begin = format!("set local search_path to default; set local statement_timeout = {limit_ms}");
+        client.batch_execute(&(self.begin() + &begin)).await?;
         let payload: &RawValue = serde_json::from_str(&job.payload).unwrap_or(RawValue::NULL);
         let result = effect(client, statement, payload).await?;
         client.batch_execute("set local search_path = pg_catalog; set local statement_timeout = 0").await?;

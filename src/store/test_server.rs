@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::embedded::{Environment, locate};
+
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// Files that the server and its clients read.
@@ -87,8 +89,8 @@ impl Drop for TestServer {
 }
 
 fn bin_dir() -> PathBuf {
-    let output = Command::new("pg_config").arg("--bindir").output().expect("pg_config on the path");
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+    let binaries = locate(&Environment::read(), None, &mut |line| eprintln!("{line}"));
+    binaries.expect("Postgres binaries").bin_dir
 }
 
 fn give_away(path: &Path) {

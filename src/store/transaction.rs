@@ -119,12 +119,12 @@ impl Store {
             return Ok(open);
         }
         let opening = Opening(slot);
-        let lent = self.begin(limit).await?;
+        let lent = self.open_transaction(limit).await?;
         std::mem::forget(opening);
         Ok(Transaction { lent: Some(lent), slot: slot.clone() })
     }
 
-    async fn begin(&self, limit: Duration) -> Result<Lent, Failure> {
+    async fn open_transaction(&self, limit: Duration) -> Result<Lent, Failure> {
         let sql = |error: &dyn fmt::Display| Failure::retry_as(FailureClass::Sql, error.to_string());
         let lent = loop {
             match self.lend().await {
@@ -135,8 +135,10 @@ impl Store {
             }
         };
         let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
-        let begin =
-            format!("begin; set local search_path to default; set local statement_timeout = {limit_ms}");
+        let begin = format!(
+            "{}set local search_path to default; set local statement_timeout = {limit_ms}",
+            self.begin()
+        );
         lent.client().batch_execute(&begin).await.map_err(|error| failure(&error))?;
         Ok(lent)
     }
@@ -216,14 +218,15 @@ impl Store {
     ) -> Result<bool, Error> {
         let results = result.map_or("{}".to_owned(), |result| format!("{{\"{}\":{result}}}", job.id));
         let (ids, claims, none) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
-        let rows = if keep {
+        let jobs = if keep {
             let results = JsonText(&results);
             let params: super::session::Params<'_> = &[&ids, &claims, &none, &results, &worker_id, &none];
-            self.send(client, &self.statements.job_finish, params).await?
+            self.execute_inside(client, &self.statements.job_finish, params).await?
         } else {
-            self.send(client, &self.statements.job_discard, &[&ids, &claims, &worker_id, &none]).await?
+            self.execute_inside(client, &self.statements.job_discard, &[&ids, &claims, &worker_id, &none])
+                .await?
         };
-        Ok(!rows.is_empty())
+        Ok(jobs > 0)
     }
 
     /// Rolls back what the attempt has open, and closes its slot.

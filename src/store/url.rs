@@ -66,6 +66,11 @@ impl ServerUrl {
         config
     }
 
+    /// How many servers it names.
+    pub fn hosts(&self) -> usize {
+        self.config.get_hosts().len()
+    }
+
     /// Whether `pgbouncer=true` says that a pooler is in between, so that sessions keep nothing.
     pub fn pooled(&self) -> bool {
         self.pooled
@@ -224,6 +229,21 @@ mod tests {
         let raw = parse("postgres://h?options=-c search_path=a&fallback_application_name=yes");
         let raw = raw.config(Duration::from_secs(1));
         assert_eq!((raw.get_options(), raw.get_application_name()), (Some("-c search_path=a"), Some("yes")));
+    }
+
+    #[test]
+    fn of_several_hosts_the_one_that_takes_writes_is_wanted() {
+        use TargetSessionAttrs::{Any, ReadWrite};
+        for (text, wanted) in [
+            ("postgres://a,b/d", ReadWrite),
+            ("host=/run/a,/run/b", ReadWrite),
+            ("postgres://a,b/d?target_session_attrs=any", Any),
+            ("postgres://a/d", Any),
+            ("postgres:///d", Any),
+        ] {
+            let config = parse(text).config(Duration::from_secs(1));
+            assert_eq!(config.get_target_session_attrs(), wanted, "{text}");
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::Shared;
 use super::tally::Attempt;
+use super::{DatabaseWay, Shared};
 use crate::store::{Ending, Error, ErrorEntry, Fate};
 
 /// Endings in one write at most; more would hold their locks too long.
@@ -144,7 +144,10 @@ async fn write(shared: &Shared, endings: &[&Ending], batches: &[i64]) -> Result<
     loop {
         match shared.store.finish(shared.worker_id(), endings, batches).await {
             // After a lost answer, those that the first try wrote are not found again.
-            Ok(_) if repeated => return Ok(0),
+            Ok(_) if repeated => {
+                shared.database_works(DatabaseWay::Finish);
+                return Ok(0);
+            }
             Ok(stale) => {
                 if stale > 0 {
                     shared.count_stale(stale, endings.iter().map(|ending| ending.id));
@@ -152,7 +155,7 @@ async fn write(shared: &Shared, endings: &[&Ending], batches: &[i64]) -> Result<
                 return Ok(stale);
             }
             Err(error) if error.is_transient() => {
-                shared.database_failed(&error);
+                shared.database_failed(DatabaseWay::Finish, &error);
                 if shared.gives_up() {
                     return Ok(0);
                 }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::held::StopReason;
 use super::watcher::{LOOK_EVERY, Watcher};
-use super::{Shared, Stopping};
+use super::{DatabaseWay, Shared, Stopping};
 use crate::store::{Beat, Error, Notice, Observed, Private, Registration};
 
 /// Between two beats.
@@ -24,6 +24,8 @@ const SELF_STOP: Duration = Duration::from_secs(6);
 /// How long a connection may take to open. Longer than a beat, which waits for it; with one beat before and one
 /// after it still less than the time after which others take over.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// Pause after a connection that was refused; below the 800 ms of the pools, for the beat goes first.
+const CONNECT_PAUSE: Duration = Duration::from_millis(600);
 /// How long a rescue may take; as above. One that takes longer is found done, or done again.
 const RESCUE_MAX: Duration = Duration::from_secs(4);
 /// How often the paused kinds are read. So long a worker that hears no notices may go on with a kind.
@@ -83,6 +85,7 @@ pub(super) fn start(
             cancels: 0,
             watcher: Watcher::new(),
             was_connected: false,
+            connect_at: Instant::now(),
         };
         runtime.block_on(async {
             tokio::select! {
@@ -113,6 +116,8 @@ struct Life {
     cancels: i64,
     watcher: Watcher,
     was_connected: bool,
+    /// After a try that failed, the next comes not before this.
+    connect_at: Instant,
 }
 
 impl Life {
@@ -161,6 +166,9 @@ impl Life {
 
     /// Opens what is closed; each connection holds the lock from its first moment.
     async fn connect(&mut self) {
+        if Instant::now() < self.connect_at {
+            return;
+        }
         for listens in [false, true] {
             let place = if listens { &mut self.listener } else { &mut self.beater };
             if place.as_ref().is_some_and(|private| !private.is_closed()) {
@@ -181,21 +189,32 @@ impl Life {
                     self.stop_cancelled().await;
                 }
                 Ok(Err(error)) => {
-                    self.shared.database_failed(&error);
-                    return;
+                    self.shared.database_failed(DatabaseWay::Beat, &error);
+                    return self.connect_later();
                 }
-                Err(_) => return,
+                Err(_) => return self.connect_later(),
             }
         }
     }
 
+    /// A fleet whose server is away does not come back to it in step.
+    fn connect_later(&mut self) {
+        self.connect_at = Instant::now() + CONNECT_PAUSE.mul_f64(0.5 + fastrand::f64() / 2.0);
+    }
+
     async fn beat(&mut self) {
         let Some(beater) = &self.beater else { return };
+        // A primary that was demoted is left at once, by all connections of this process.
+        match tokio::time::timeout(BEAT_EVERY, beater.check_writable()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return self.database_lost(&error),
+            Err(_) => return self.beat_failed(None),
+        }
         let sent_at = Instant::now();
         let running = self.shared.running.load(Ordering::Relaxed) as i32;
         let state = if *self.stopping.borrow() == Stopping::No { "running" } else { "draining" };
         let id = self.shared.worker_id();
-        let locked = self.listener.is_some();
+        let locked = self.listener.is_some() && self.shared.store.has_sessions();
         let blocking = self.shared.blocking.as_ref().map(|pool| pool.figures().to_string());
         let beat = beater.store.beat(id, running, state, locked, self.lock_key, blocking.as_deref());
         match tokio::time::timeout(BEAT_EVERY, beat).await {
@@ -206,9 +225,15 @@ impl Life {
         }
     }
 
+    /// What was opened leads to the wrong server.
+    fn database_lost(&mut self, error: &Error) {
+        self.beat_failed(Some(error));
+        self.listener = None;
+    }
+
     fn beat_failed(&mut self, error: Option<&Error>) {
         if let Some(error) = error {
-            self.shared.database_failed(error);
+            self.shared.database_failed(DatabaseWay::Beat, error);
         }
         self.beater = None;
     }
@@ -216,7 +241,7 @@ impl Life {
     async fn beaten(&mut self, sent_at: Instant, beat: Beat) {
         self.beaten_at = sent_at;
         self.shared.tally.set_clock(beat.clock);
-        self.shared.database_works();
+        self.shared.database_works(DatabaseWay::Beat);
         self.claims_again();
         if std::mem::replace(&mut self.cancels, beat.cancels) != beat.cancels {
             self.stop_cancelled().await;
@@ -379,6 +404,7 @@ impl Life {
 
 async fn open(shared: &Shared, lock_key: i64, listens: bool) -> Result<Private, Error> {
     let private = shared.store.open_private().await?;
+    private.check_writable().await?;
     private.hold_lock(lock_key).await?;
     if listens {
         private.listen().await?;

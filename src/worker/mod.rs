@@ -22,7 +22,7 @@ mod verdict;
 mod watcher;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::handler::Registry;
-use crate::store::{Ending, Error, Fate, Registration, Store};
+use crate::store::{Carries, Ending, Error, Fate, Registration, Store};
 use crate::{Job, JobId, WorkerId};
 
 use finisher::Ended;
@@ -70,6 +70,8 @@ pub enum Stopping {
     Now,
 }
 
+/// How long the self-test of the connection may take.
+const SELF_TEST_MAX: Duration = Duration::from_secs(2);
 /// How often counts are written.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// How long after the drain time the last endings may be written. Together with leaving, less than the second
@@ -104,11 +106,20 @@ struct Shared {
     stale: AtomicU64,
     /// Endings that the database refuses, held until it takes them.
     refused: AtomicU64,
-    /// The database has been failing since; one line in the log for each change.
-    database_down: AtomicBool,
+    /// Which of our ways to the database fail; one line in the log when the first begins to and when the last
+    /// works again.
+    failing: AtomicU8,
     gave_up: AtomicBool,
     /// No beat goes through: others may take this worker for lost, so it claims nothing.
     silent: AtomicBool,
+}
+
+/// The ways to the database that may fail each by itself.
+#[derive(Debug, Clone, Copy)]
+enum DatabaseWay {
+    Beat = 1,
+    Claim = 2,
+    Finish = 4,
 }
 
 /// Runs a worker until it is asked to stop, and returns when its last job is written or given back.
@@ -119,6 +130,7 @@ pub async fn run(
     stopping: watch::Receiver<Stopping>,
 ) -> Result<(), Error> {
     store.check_ready().await?;
+    tell_what_is_carried(&store, settings.poll).await;
     let sql_store = store.with_pool_of(settings.sql_connections)?;
     let blocking = registry.has_blocking().then(|| blocking::Blocking::new(settings.blocking_threads));
     let pauses = Pauses::default();
@@ -148,7 +160,7 @@ pub async fn run(
         crew: AtomicU32::new(1),
         stale: AtomicU64::new(0),
         refused: AtomicU64::new(0),
-        database_down: AtomicBool::new(false),
+        failing: AtomicU8::new(0),
         gave_up: AtomicBool::new(false),
         silent: AtomicBool::new(false),
     });
@@ -179,6 +191,24 @@ fn stop_handlers(registry: Registry) -> JoinHandle<()> {
     tokio::spawn(async move {
         let _ = tokio::time::timeout(LAST_WRITES, registry.stop()).await;
     })
+}
+
+/// Finds out whether locks and notices reach the database, and says what it costs if they do not.
+async fn tell_what_is_carried(store: &Store, poll: Duration) {
+    match tokio::time::timeout(SELF_TEST_MAX, store.self_test()).await {
+        Ok(Ok(Carries::Everything)) => {}
+        Ok(Ok(Carries::NoNotices)) => tracing::warn!(
+            poll_ms = poll.as_millis() as u64,
+            "a notice did not arrive within a second: jobs are found by polling alone"
+        ),
+        Ok(Ok(Carries::NoSessions)) => tracing::warn!(
+            poll_ms = poll.as_millis() as u64,
+            "a transaction-mode pooler is between this worker and the database: jobs are found by polling, and a \
+             lost worker after 10 s, not 1 s. Set direct_url to the server itself, past the pooler"
+        ),
+        Ok(Err(error)) => tracing::warn!(%error, "the self-test of the connection failed"),
+        Err(_) => tracing::warn!("the self-test of the connection took too long"),
+    }
 }
 
 /// Waits until every ending is written, while the time to drain is not long over; answers when that is.
@@ -269,15 +299,18 @@ impl Shared {
             "results dropped: their jobs were taken over, cancelled or buried meanwhile");
     }
 
-    /// Logs once that the database fails, until it works again.
-    fn database_failed(&self, error: &Error) {
-        if !self.database_down.swap(true, Ordering::Relaxed) {
+    /// Logs once that the database fails, until all of it works again.
+    fn database_failed(&self, way: DatabaseWay, error: &Error) {
+        if self.failing.fetch_or(way as u8, Ordering::Relaxed) == 0 {
             tracing::error!(%error, "the database does not answer; jobs that ended are held back and written later");
         }
     }
 
-    fn database_works(&self) {
-        if self.database_down.swap(false, Ordering::Relaxed) {
+    fn database_works(&self, way: DatabaseWay) {
+        if self.failing.load(Ordering::Relaxed) & way as u8 == 0 {
+            return;
+        }
+        if self.failing.fetch_and(!(way as u8), Ordering::Relaxed) == way as u8 {
             tracing::info!("the database answers again");
         }
     }

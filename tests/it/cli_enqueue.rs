@@ -1,6 +1,6 @@
 //! `rowcrew enqueue` for one job.
 
-use crate::support::{Db, Output, rowcrew_on};
+use crate::support::{Db, Output, rowcrew_on, spawn};
 
 fn enqueue(db: &Db, args: &[&str]) -> Output {
     rowcrew_on(db, &[&["enqueue"], args].concat(), b"")
@@ -153,4 +153,29 @@ async fn cli_verbs_work_in_a_schema_of_any_name() {
     in_schema(&["stats"]);
     in_schema(&["workers"]);
     in_schema(&["queues", "purge", "default", "--yes"]);
+}
+
+#[tokio::test]
+async fn cli_enqueue_whose_connection_is_cut_at_the_commit_inserts_the_job_exactly_once() {
+    let db = Db::new().await;
+    // A commit that takes as long as the test wants.
+    db.exec(
+        "create function public.waits() returns trigger language plpgsql as
+            $$ begin perform pg_advisory_xact_lock_shared(7); return null; end $$;
+        create constraint trigger waits after insert on rowcrew.jobs deferrable initially deferred
+            for each row execute function public.waits();
+        select pg_advisory_lock(7)",
+    )
+    .await;
+    let child = spawn(&db, &["enqueue", "noop", "--json"]);
+    let commits = "datname = current_database() and wait_event = 'advisory' and query like '%commit%'";
+    db.until(&format!("exists (select from pg_stat_activity where {commits})")).await;
+    db.rows(&format!("select pg_terminate_backend(pid, 5000) from pg_stat_activity where {commits}")).await;
+    db.until(&format!("exists (select from pg_stat_activity where {commits})")).await;
+    db.exec("select pg_advisory_unlock(7)").await;
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let ids: Vec<i64> = db.all("select id from rowcrew.jobs").await;
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(told["id"].as_i64().map(|id| vec![id]), Some(ids));
 }

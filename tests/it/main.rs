@@ -27,6 +27,7 @@ mod jobs_run;
 mod layers;
 mod limits;
 mod outage;
+mod pooled;
 mod process_examples;
 mod process_run;
 mod refused;

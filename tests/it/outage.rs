@@ -1,6 +1,6 @@
 //! The database may go away and come back: workers stay, lose nothing, and take no live neighbour for lost.
 
-use crate::support::{Crew, Db, OwnServer};
+use crate::support::{Crew, Db, OwnServer, Standby, connect};
 
 const CONFIG: &str = r#"
     [worker]
@@ -58,7 +58,7 @@ async fn a_crash_of_the_server_under_load_loses_nothing_and_no_worker() {
     unharmed(&server, &mut crew, &workers).await;
 
     // The locks are taken anew and prove something again: a killed worker is found by them.
-    server.until("(select bool_and(locked_at > pg_postmaster_start_time()) from rowcrew.workers)").await;
+    server.until("(select bool_and(locked_on = pg_postmaster_start_time()) from rowcrew.workers)").await;
     let [mut dies, _lives] = crew;
     dies.kill();
     server.until("exists (select from rowcrew.events where action = 'rescue')").await;
@@ -85,4 +85,46 @@ async fn workers_whose_connections_are_all_cut_come_back_and_none_is_taken_for_l
         .await;
     }
     unharmed(&db, &mut crew, &workers).await;
+}
+
+#[tokio::test]
+async fn workers_follow_the_primary_and_leave_one_that_was_demoted() {
+    let server = OwnServer::start().await;
+    let Some(standby) = Standby::of(&server.cluster).await else { return };
+    let url = format!(
+        "host={},{} user=postgres dbname=postgres",
+        server.cluster.socket_dir().display(),
+        standby.folder.display()
+    );
+    let config = format!("database_url = \"{url}\"\n{CONFIG}");
+    let mut crew = [Crew::start_configured(&server, &config).await, Crew::spawn_configured(&server, &config)];
+    server.until("(select count(*) = 2 from rowcrew.workers where locked_at is not null)").await;
+    server.insert("nap", r#"{"ms": 3000}"#).await;
+    server.until("exists (select from rowcrew.running)").await;
+    server.until("(select bool_and(replay_lsn >= pg_current_wal_lsn()) from pg_stat_replication)").await;
+
+    // The old primary stays up, and takes no writes by its default only.
+    let promoted = connect(&standby.url()).await;
+    server.exec("alter system set default_transaction_read_only = on").await;
+    server.exec("select pg_reload_conf()").await;
+    promoted.batch_execute("select pg_promote()").await.expect("a promotion");
+    let promoted = Db::at(standby.url()).await;
+    promoted.insert_many("noop", "'{}'", 50).await;
+    let demoted_at = std::time::Instant::now();
+    promoted.until("not exists (select from rowcrew.jobs)").await;
+    println!("all jobs done {} ms after the promotion", demoted_at.elapsed().as_millis());
+    assert_eq!(promoted.one::<i64>("select count(*) from rowcrew.finished_jobs").await, 51);
+    let rescues: Vec<String> =
+        promoted.all("select target from rowcrew.events where action = 'rescue'").await;
+    assert!(rescues.is_empty(), "{rescues:?}");
+    promoted
+        .until("(select count(*) = 2 from rowcrew.workers where locked_on = pg_postmaster_start_time())")
+        .await;
+    let left = "select count(*) from pg_stat_activity where application_name = 'rowcrew'";
+    server.until(&format!("({left}) = 0")).await;
+    for worker in &mut crew {
+        assert!(!worker.has_ended(), "{}", worker.log());
+        // One line when it went away, one when it was back.
+        assert!(worker.log().matches("the database does not answer").count() <= 2, "{}", worker.log());
+    }
 }

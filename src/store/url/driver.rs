@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode as DriverSslMode, SslNegotiation};
+use tokio_postgres::config::{Host, SslMode as DriverSslMode, SslNegotiation, TargetSessionAttrs};
 
 use super::params::{Params, UrlError, push_pair};
 use super::ssl::SslMode;
@@ -54,7 +54,12 @@ pub(super) fn driver_config(params: &mut Params, mode: SslMode) -> Result<Config
     let interval = duration(params, "keepalives_interval", Duration::from_secs(1))?;
     let retries = number(params, "keepalives_count", 100, "0 to 100")?;
 
-    let mut config: Config = session(params)?.parse().map_err(|error| driver_error(&error))?;
+    let (session, attrs_given) = session(params)?;
+    let mut config: Config = session.parse().map_err(|error| driver_error(&error))?;
+    // Of several servers one takes writes, and which one it is may change.
+    if config.get_hosts().len() > 1 && !attrs_given {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
     if let Some(password) = params.password.take() {
         config.password(password);
     }
@@ -80,8 +85,8 @@ pub(super) fn driver_config(params: &mut Params, mode: SslMode) -> Result<Config
     Ok(config)
 }
 
-/// What is left for tokio-postgres to read, in its words.
-fn session(params: &mut Params) -> Result<String, UrlError> {
+/// What is left for tokio-postgres to read, in its words, and whether it says which of several servers to take.
+fn session(params: &mut Params) -> Result<(String, bool), UrlError> {
     let attrs = params.take("target_session_attrs").map(|word| match word.as_str() {
         "any" | "read-write" | "read-only" => Ok(word),
         "primary" => Ok("read-write".to_owned()),
@@ -90,11 +95,11 @@ fn session(params: &mut Params) -> Result<String, UrlError> {
             expected: "any, read-write, primary or read-only",
         }),
     });
-    let mut text = params.rest();
+    let (mut text, given) = (params.rest(), attrs.is_some());
     if let Some(attrs) = attrs {
         push_pair(&mut text, "target_session_attrs", &attrs?);
     }
-    Ok(text)
+    Ok((text, given))
 }
 
 fn check_hosts(config: &mut Config) -> Result<(), UrlError> {

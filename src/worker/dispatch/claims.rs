@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::super::Shared;
+use super::super::{DatabaseWay, Shared};
 use super::{Dispatch, Kinds};
 use crate::store::{ClaimOrder, Claimed, Error};
 use crate::{CRASHES_MAX, WorkerId};
@@ -26,6 +26,8 @@ pub(super) struct Answer {
     sweep: bool,
     in_turn: bool,
     took: Duration,
+    /// It may have taken effect.
+    sent: bool,
     outcome: Result<Vec<Claimed>, Error>,
 }
 
@@ -54,16 +56,19 @@ impl Dispatch {
             let began = Instant::now();
             let order =
                 ClaimOrder { worker_id, batch, kinds: &kinds, lanes: &lanes, at_most: asked, in_turn };
-            let outcome = match armed {
-                Ok(()) => shared.claims.claim(&order).await,
-                Err(error) => Err(error),
+            let (sent, outcome) = match armed {
+                Ok(()) => {
+                    let outcome = shared.claims.claim(&order).await;
+                    (outcome.as_ref().err().is_none_or(Error::was_sent), outcome)
+                }
+                Err(error) => (false, Err(error)),
             };
-            Answer { worker_id, batch, kinds, asked, sweep, in_turn, took: began.elapsed(), outcome }
+            Answer { worker_id, batch, kinds, asked, sweep, in_turn, took: began.elapsed(), sent, outcome }
         }));
     }
 
     pub(super) fn claimed(&mut self, answer: Answer) {
-        let Answer { worker_id, batch, kinds, asked, sweep, in_turn, took, outcome } = answer;
+        let Answer { worker_id, batch, kinds, asked, sweep, in_turn, took, sent, outcome } = answer;
         // Each kind is in one order; those that are paused were left out.
         let is_of = |order: &&mut Kinds| kinds.first().is_some_and(|kind| order.names.contains(kind));
         if let Some(order) = self.orders.iter_mut().find(is_of) {
@@ -71,7 +76,7 @@ impl Dispatch {
         }
         match outcome {
             Ok(claimed) => {
-                self.shared.database_works();
+                self.shared.database_works(DatabaseWay::Claim);
                 // What `rowcrew bench steady` reads; one look at a flag while nobody does.
                 tracing::debug!(
                     claim.jobs = claimed.len(),
@@ -93,8 +98,9 @@ impl Dispatch {
                 // A kind may have been paused while the claim was on its way.
                 self.give_back_paused();
                 // Claimed in a name that the crew has struck out: nobody would rescue these jobs. (Should the
-                // name change only after this look, all that is held is given up then.)
-                if worker_id != self.shared.worker_id() {
+                // name change only after this look, all that is held is given up then.) Or answered after this
+                // worker has stopped itself, which it does once: nothing would stop these.
+                if worker_id != self.shared.worker_id() || self.shared.is_silent() {
                     self.give_back_waiting();
                 }
             }
@@ -106,12 +112,14 @@ impl Dispatch {
                 self.coming -= asked;
                 self.next_look = Instant::now() + FAILED_PAUSE.mul_f64(0.5 + fastrand::f64());
                 if error.is_transient() {
-                    self.shared.database_failed(&error);
+                    self.shared.database_failed(DatabaseWay::Claim, &error);
                 } else {
                     tracing::error!(%error, "jobs cannot be claimed");
                 }
                 // Whether it took effect is not known: settle it.
-                tokio::spawn(forget(self.shared.clone(), worker_id, batch));
+                if sent {
+                    tokio::spawn(forget(self.shared.clone(), worker_id, batch));
+                }
             }
         }
     }

@@ -34,7 +34,7 @@ impl Db {
     }
 
     /// The database at this URL.
-    pub(super) async fn at(url: String) -> Self {
+    pub(crate) async fn at(url: String) -> Self {
         Self { client: connect(&url).await, name: "postgres".to_owned(), url }
     }
 

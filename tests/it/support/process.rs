@@ -105,7 +105,7 @@ impl Crew {
 
     async fn start_as(db: &Db, config: &str, leads_group: bool) -> Self {
         let before: i64 = db.one("select coalesce(max(id), 0) from rowcrew.workers").await;
-        let crew = Self::spawn_as(db, config, leads_group);
+        let crew = Self::spawn_as(Some(&db.url), config, leads_group);
         db.until(&format!(
             "exists (select from rowcrew.workers where id > {before} and locked_at is not null)"
         ))
@@ -113,12 +113,24 @@ impl Crew {
         crew
     }
 
-    /// Starts `rowcrew work` and waits for nothing.
-    pub(crate) fn spawn(db: &Db, config: &str) -> Self {
-        Self::spawn_as(db, config, false)
+    /// As [`Crew::start`], with the database's address in the configuration.
+    pub(crate) async fn start_configured(db: &Db, config: &str) -> Self {
+        let crew = Self::spawn_configured(db, config);
+        db.until("exists (select from rowcrew.workers where locked_at is not null)").await;
+        crew
     }
 
-    fn spawn_as(db: &Db, config: &str, leads_group: bool) -> Self {
+    /// Starts `rowcrew work` and waits for nothing.
+    pub(crate) fn spawn(db: &Db, config: &str) -> Self {
+        Self::spawn_as(Some(&db.url), config, false)
+    }
+
+    /// As [`Crew::spawn`], with the database's address in the configuration.
+    pub(crate) fn spawn_configured(_: &Db, config: &str) -> Self {
+        Self::spawn_as(None, config, false)
+    }
+
+    fn spawn_as(url: Option<&str>, config: &str, leads_group: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name =
             format!("rowcrew-test-{}-{}.toml", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -129,7 +141,7 @@ impl Crew {
             command.process_group(0);
         }
         let mut child = command
-            .env("DATABASE_URL", &db.url)
+            .envs(url.map(|url| ("DATABASE_URL", url)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

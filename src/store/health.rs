@@ -1,0 +1,97 @@
+//! What is known of the server: whether it answers and takes writes.
+//!
+//! While it does not, one caller at a time looks whether it does again, in pauses that grow and vary, and all
+//! others wait for that one: a process with many jobs asks a server that comes back no more than once a pause.
+//! Connections from before an outage are not used after it: they may lead to a server that is no longer the
+//! primary, and answers.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::connect::connect_error;
+use super::{Error, Store};
+
+/// Bounds of the pause between two looks. The longest is how late a server that is back may be noticed.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_millis(800);
+
+/// Shared by all pools of a process.
+#[derive(Default)]
+pub(super) struct Health {
+    down: AtomicBool,
+    /// Connections opened before this moment are not used any more.
+    cut_at: Mutex<Option<Instant>>,
+    /// Held by the one who looks.
+    looking: tokio::sync::Mutex<()>,
+}
+
+impl Health {
+    /// The server was found to be away, or not the one to write to.
+    pub(super) fn lost(&self) {
+        *self.cut_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.down.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a connection opened at this moment may be used.
+    pub(super) fn admits(&self, opened_at: Instant) -> bool {
+        self.cut_at.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|cut| opened_at > cut)
+    }
+}
+
+impl Store {
+    /// Passes at once while the server is well; else when it is again, or with the reason why it is not.
+    pub(super) async fn until_well(&self, at_most: Duration) -> Result<(), Error> {
+        let health = &self.shared.health;
+        if !health.down.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let Ok(_looking) = tokio::time::timeout(at_most, health.looking.lock()).await else {
+            return Err(
+                self.no_connection("it has been away for a while, and is being looked for".to_owned())
+            );
+        };
+        let mut pause = PAUSE_MIN;
+        // Somebody else may have found it meanwhile.
+        while health.down.load(Ordering::SeqCst) {
+            match self.look().await {
+                Ok(()) => health.down.store(false, Ordering::SeqCst),
+                // Somebody must mend the settings: no reason to hold anybody up.
+                Err(error) if !error.is_transient() => return Err(error),
+                Err(error) if began.elapsed() + pause > at_most => return Err(error),
+                Err(_) => tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await,
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        Ok(())
+    }
+
+    /// Opens one connection and asks whether it may write.
+    async fn look(&self) -> Result<(), Error> {
+        let (client, connection) =
+            self.shared.pooled.connect().await.map_err(|error| connect_error(&self.shared.server, error))?;
+        let driver = tokio::spawn(connection);
+        let limit = self.shared.settings.connect_timeout;
+        let asked = tokio::time::timeout(
+            limit,
+            super::session::takes_writes(&client, &self.statements.server_writable.text),
+        )
+        .await;
+        driver.abort();
+        match asked {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(Error::ReadOnly { server: self.shared.server.clone() }),
+            Ok(Err(source)) => Err(Error::Statement { statement: "server_writable", source }),
+            Err(_) => Err(Error::NoAnswer { statement: "server_writable", seconds: limit.as_secs() }),
+        }
+    }
+
+    /// Draws the consequences of an error.
+    pub(super) fn note(&self, error: &Error) {
+        if error.is_outage() {
+            self.shared.health.lost();
+        }
+    }
+}
