@@ -1,0 +1,1 @@
+//! Cuts the bytes of a Postgres connection into messages, as far as the proxy must understand them.
