@@ -9,4 +9,6 @@
 
 mod killed;
 mod oracle_holds;
+mod replies;
+mod server;
 mod support;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -45,16 +46,18 @@ impl Load {
     }
 
     /// One insert of so many jobs.
-    fn sql(&self, rng: &mut fastrand::Rng, jobs: usize, next: &mut usize) -> String {
+    fn sql(&self, rng: &mut fastrand::Rng, jobs: usize) -> String {
+        /// Tells the jobs of this process apart, whichever load they are of: their effects are counted by it.
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
         let mut sql = "insert into rowcrew.jobs (kind, payload) values ".to_owned();
         for at in 0..jobs {
             let long = rng.u32(..100) < self.long_percent;
             let ms = if long { rng.u32(self.long_ms.clone()) } else { rng.u32(1..20) };
             let fails = u32::from(rng.u32(..100) < self.fail_percent);
             let kind = if rng.u32(..100) < self.sql_percent { "effect" } else { "nap" };
+            let next = NEXT.fetch_add(1, Ordering::Relaxed);
             let comma = if at == 0 { "" } else { ", " };
             let _ = write!(sql, r#"{comma}('{kind}', '{{"n": {next}, "ms": {ms}, "fails": {fails}}}')"#);
-            *next += 1;
         }
         sql + " returning id"
     }
@@ -63,7 +66,7 @@ impl Load {
     pub(crate) fn produce(&self, run: &Run, site: &Site) -> Vec<JoinHandle<()>> {
         let produce = |half: usize| {
             let (load, rng) = (self.clone(), run.rng(&format!("producer {half}")));
-            tokio::spawn(producer(load, rng, half, site.url(), site.path("acked")))
+            tokio::spawn(producer(load, rng, site.url(), site.path("acked")))
         };
         (0..2).map(produce).collect()
     }
@@ -76,10 +79,9 @@ impl Load {
     }
 }
 
-async fn producer(load: Load, mut rng: fastrand::Rng, half: usize, url: String, acked: PathBuf) {
+async fn producer(load: Load, mut rng: fastrand::Rng, url: String, acked: PathBuf) {
     let mut acked = OpenOptions::new().append(true).create(true).open(acked).expect("a file");
     let mut left = load.jobs / 2;
-    let mut next = half * load.jobs;
     while left > 0 {
         let Ok((client, connection)) = tokio_postgres::connect(&url, NoTls).await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -89,7 +91,7 @@ async fn producer(load: Load, mut rng: fastrand::Rng, half: usize, url: String, 
         while left > 0 {
             let jobs = load.batch.min(left);
             // An insert that is not answered may have happened: its jobs are nobody's promise.
-            let Ok(rows) = client.query(&load.sql(&mut rng, jobs, &mut next), &[]).await else { break };
+            let Ok(rows) = client.query(&load.sql(&mut rng, jobs), &[]).await else { break };
             let lines: String = rows.iter().map(|row| format!("{}\n", row.get::<_, i64>(0))).collect();
             acked.write_all(lines.as_bytes()).expect("the file takes it");
             left -= jobs;
