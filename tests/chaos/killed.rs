@@ -114,3 +114,101 @@ fn zombies(evidence: &Evidence) -> usize {
     }
     evidence.executions().iter().filter(|one| last[&one.job] != Some(one.claim) && one.killed_at.is_none()).count()
 }
+
+/// Poison: jobs that take their worker down, among many that do not. A supervisor starts workers again.
+#[tokio::test(flavor = "multi_thread")]
+async fn c05_jobs_that_take_their_workers_down_are_buried_after_three_crashes_and_blame_nobody_else() {
+    let run = Run::begin("C05");
+    let site = Site::shared(&run).await;
+    let mut crew = Crew::new(&site);
+    crew.start(&site, 2).await;
+    let load = Load { long_percent: 0, fail_percent: 0, ..Load::usual(run.size(400, 5_000)) };
+    let poisons: i64 = run.size(2, 5);
+    let producers = load.produce(&run, &site);
+    site.exec(&format!("insert into rowcrew.jobs (kind) select 'abort' from generate_series(1, {poisons})")).await;
+    let mut restarts = 0;
+    while site.one::<bool>("select exists (select from rowcrew.jobs)").await
+        || !producers.iter().all(tokio::task::JoinHandle::is_finished)
+    {
+        restarts += crew.restart_ended();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    crew.restart_ended();
+    site.until("not exists (select from rowcrew.claims where job_ids <> '{}')").await;
+    crew.stop().await;
+    let evidence = Evidence::gather(&site, &crew).await;
+    evidence.hold(&Allowed::default());
+    let dead = site.rows("select kind, reason, crashes from rowcrew.dead_jobs").await;
+    let dead: Vec<(String, String, i32)> = dead.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    let right = dead.iter().filter(|(kind, reason, crashes)| kind == "abort" && reason == "crashed" && *crashes == 3);
+    let right = right.count() as i64;
+    run.figure("poison jobs dead after exactly 3 crashes", format!("{right} of {poisons}"), right == poisons, "all");
+    let innocent = dead.len() as i64 - right;
+    run.figure("others dead", innocent, innocent == 0, "0");
+    assert_eq!((right, innocent), (poisons, 0), "{dead:?}");
+    let most = 3 * poisons as usize;
+    run.figure("restarts of workers", restarts, restarts <= most, &format!("<= {most}"));
+    run.end();
+}
+
+/// Rolling restart: every worker is asked to stop again and again, with jobs that outlast its patience.
+#[tokio::test(flavor = "multi_thread")]
+async fn c07_workers_that_are_asked_to_stop_end_in_time_and_give_back_what_they_hold_at_no_cost() {
+    let run = Run::begin("C07");
+    let site = Site::shared(&run).await;
+    let mut crew = Crew::new(&site);
+    let drain = run.size(1_000, 5_000);
+    crew.order.drain_ms = drain;
+    let count = run.size(2, 4);
+    crew.start(&site, count).await;
+    let long_ms = run.size(1_500..2_500, 7_500..8_500);
+    let load = Load { long_percent: 10, long_ms, fail_percent: 0, pause: Duration::from_millis(100), ..Load::usual(run.size(400, 10_000)) };
+    let producers = load.produce(&run, &site);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (mut ends, mut rounds) = (Vec::new(), 0);
+    while rounds < run.size(2, 25) {
+        for index in 0..count {
+            crew.workers[index].signal(Signal::TERM);
+            ends.push(crew.workers[index].ended(Duration::from_secs(60)).await);
+            crew.replace(index);
+            // A supervisor gives the new one a moment before it stops the next.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        rounds += 1;
+    }
+    for producer in producers {
+        producer.await.expect("a producer that is done");
+    }
+    site.drained().await;
+    crew.stop().await;
+    let evidence = Evidence::gather(&site, &crew).await;
+    evidence.hold(&Allowed::default());
+    let good = ends.iter().filter(|(status, _)| status.success()).count();
+    run.figure("exits with 0", format!("{good} of {}", ends.len()), good == ends.len(), "all");
+    assert_eq!(good, ends.len(), "a worker that was asked to stop failed");
+    let mut took: Vec<f64> = ends.iter().map(|(_, took)| took.as_secs_f64() * 1e3).collect();
+    let (worst, limit) = (percentile(&mut took, 100.0), drain as f64 + 1_000.0);
+    run.figure("signal to exit, worst ms", format!("{worst:.0}"), worst <= limit, &format!("<= {limit:.0}"));
+    let charged = evidence.transitions.iter().filter(|one| one.what == "completed" && one.attempts > 1).count();
+    run.figure("jobs that were charged an attempt", charged, charged == 0, "0");
+    assert_eq!(charged, 0, "giving back a job cost an attempt");
+    let mut again = given_back_ms(&evidence);
+    run.note("jobs given back", again.len());
+    let p99 = percentile(&mut again, 99.0);
+    run.figure("given back to claimed again, p99 ms", format!("{p99:.0}"), p99 <= 500.0, "<= 500");
+    run.end();
+}
+
+/// Of each job that was given back: milliseconds to its next claim.
+fn given_back_ms(evidence: &Evidence) -> Vec<f64> {
+    let mut back = std::collections::HashMap::new();
+    let mut again = Vec::new();
+    for one in &evidence.transitions {
+        match one.what.as_str() {
+            "returned" => back.extend([(one.job, one.at)]),
+            "claimed" => again.extend(back.remove(&one.job).map(|at| clock::ms(at, one.at))),
+            _ => {}
+        }
+    }
+    again
+}

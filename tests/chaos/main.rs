@@ -8,7 +8,9 @@
 )]
 
 mod killed;
+mod network;
 mod oracle_holds;
 mod replies;
 mod server;
+mod storms;
 mod support;

@@ -188,6 +188,24 @@ impl Evidence {
         all.iter().filter_map(next).collect()
     }
 
+    /// Of each claim of a job that was given back without a start: milliseconds from the claim to that.
+    pub(crate) fn unstarted_ms(&self) -> Vec<f64> {
+        let started: BTreeSet<(i64, i64)> = self.ledger.iter().map(|entry| (entry.job, entry.claim)).collect();
+        let mut claimed: HashMap<(i64, i64), i64> = HashMap::new();
+        let mut held = Vec::new();
+        for one in &self.transitions {
+            let under = (one.job, one.claim.unwrap_or_default());
+            match one.what.as_str() {
+                "claimed" => claimed.extend([(under, one.at)]),
+                "returned" if !started.contains(&under) && one.said.is_none() => {
+                    held.extend(claimed.get(&under).map(|at| clock::ms(*at, one.at)));
+                }
+                _ => {}
+            }
+        }
+        held
+    }
+
     fn by_job(&self) -> BTreeMap<i64, Vec<&Transition>> {
         let mut jobs: BTreeMap<i64, Vec<&Transition>> = BTreeMap::new();
         for one in &self.transitions {
