@@ -34,10 +34,11 @@ impl Store {
     /// Opens a private connection, driven by a task on the caller's runtime.
     pub async fn open_private(&self) -> Result<Private, Error> {
         let server = self.shared.settings.direct_url.redacted();
-        let (client, connection) = self.shared.direct.connect().await.map_err(|error| match error {
-            ConnectError::Postgres(source) => Error::Connect { server: server.clone(), source },
-            other => Error::Pool { server: server.clone(), reason: other.to_string(), source: None },
-        })?;
+        let (client, connection) =
+            call!("connect", self.shared.direct.connect()).map_err(|error| match error {
+                ConnectError::Postgres(source) => Error::Connect { server: server.clone(), source },
+                other => Error::Pool { server: server.clone(), reason: other.to_string(), source: None },
+            })?;
         let (heard, notices) = mpsc::unbounded_channel();
         tokio::spawn(drive(connection, heard, self.schema().to_owned()));
         let client = Arc::new(client);
@@ -83,7 +84,8 @@ impl Private {
     /// Sends commands that take no parameters and answer nothing.
     pub(super) async fn run(&self, statement: &'static str, text: &str) -> Result<(), Error> {
         let limit = self.store.shared.answer_limit;
-        match tokio::time::timeout(limit, self.client.batch_execute(text)).await {
+        let work = async { call!(statement, self.client.batch_execute(text)) };
+        match tokio::time::timeout(limit, work).await {
             Ok(outcome) => outcome.map_err(|source| Error::Statement { statement, source }),
             Err(_) => Err(Error::NoAnswer { statement, seconds: limit.as_secs() }),
         }

@@ -20,7 +20,7 @@ impl Store {
     pub(super) async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>, Error> {
         match &self.via {
             Via::Pool(_) => {
-                let mut lent = self.lend().await?;
+                let mut lent = call!("lend", self.lend())?;
                 let answer = self.send(lent.client(), statement, params).await;
                 lent.settled = settled(&answer);
                 answer
@@ -63,7 +63,7 @@ impl Store {
         params: Params<'_>,
     ) -> Result<Vec<Row>, Error> {
         let limit = self.shared.answer_limit;
-        let work = client.send(statement, params, self.shared.prepare);
+        let work = async { call!(statement.name, client.send(statement, params, self.shared.prepare)) };
         match tokio::time::timeout(limit, work).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(source)) => Err(Error::Statement { statement: statement.name, source }),

@@ -36,7 +36,7 @@ impl Store {
         limit: Duration,
         keep: bool,
     ) -> SqlRun {
-        let mut lent = match self.lend().await {
+        let mut lent = match call!("lend", self.lend()) {
             Ok(lent) => lent,
             Err(error) => return SqlRun::Failed(Failure::retry(FailureClass::Sql, error.to_string())),
         };
@@ -49,7 +49,7 @@ impl Store {
             }
             Ok(Err(source)) => {
                 // A failed transaction is over only when the server says so.
-                lent.settled = lent.client().batch_execute("rollback").await.is_ok();
+                lent.settled = call!("rollback", lent.client().batch_execute("rollback")).is_ok();
                 SqlRun::Failed(failure(&source))
             }
             Err(_) => SqlRun::Failed(Failure::retry(
@@ -70,14 +70,13 @@ impl Store {
     ) -> Result<SqlRun, tokio_postgres::Error> {
         let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
         // The handler's statement sees the role's own search_path, not ours.
-        client
-            .batch_execute(&format!(
-                "begin; set local search_path to default; set local statement_timeout = {limit_ms}"
-            ))
-            .await?;
+        let begin =
+            format!("begin; set local search_path to default; set local statement_timeout = {limit_ms}");
+        call!("begin", client.batch_execute(&begin))?;
         let payload: &RawValue = serde_json::from_str(&job.payload).unwrap_or(RawValue::NULL);
-        let result = effect(client, statement, payload).await?;
-        client.batch_execute("set local search_path = pg_catalog; set local statement_timeout = 0").await?;
+        let result = call!("effect", effect(client, statement, payload))?;
+        let ours = "set local search_path = pg_catalog; set local statement_timeout = 0";
+        call!("begin", client.batch_execute(ours))?;
         let results = format!("{{\"{}\":{result}}}", job.id);
         let (ids, claims, none) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
         let (results, worker_id) = (&JsonText(&results), &worker_id);
@@ -93,10 +92,10 @@ impl Store {
             Err(error) => return Ok(SqlRun::Failed(Failure::retry(FailureClass::Sql, error.to_string()))),
         };
         if finished.is_empty() {
-            client.batch_execute("rollback").await?;
+            call!("rollback", client.batch_execute("rollback"))?;
             return Ok(SqlRun::ClaimLost);
         }
-        client.batch_execute("commit").await?;
+        call!("commit", client.batch_execute("commit"))?;
         Ok(SqlRun::Committed)
     }
 }

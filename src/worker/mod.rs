@@ -11,6 +11,7 @@ mod held;
 mod lanes;
 mod liveness;
 mod pace;
+mod silence;
 mod tally;
 mod verdict;
 mod watcher;
