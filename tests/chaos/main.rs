@@ -7,10 +7,15 @@
     reason = "a test binary has no public interface, and its support grows with the scenarios"
 )]
 
+#[cfg(feature = "chaos")]
+mod cancelled;
+mod data;
 mod killed;
 mod network;
 mod oracle_holds;
 mod replies;
 mod server;
+mod sessions;
+mod starved;
 mod storms;
 mod support;

@@ -24,13 +24,19 @@ async fn crew_of_four(site: &Site, proxy: &Proxy) -> Crew {
 /// its kernel still acknowledges what it is sent, so that only the program's own time limits can notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn d04_workers_that_are_cut_off_stop_their_jobs_before_others_may_take_them() {
-    let run = Run::begin("D04");
+    let Some(run) = Run::begin_if_asked("D04") else { return };
     let site = Site::shared(&run).await;
     let proxy = Proxy::start(site.socket(), run.rng("proxy")).await;
     let mut crew = crew_of_four(&site, &proxy).await;
     let (mut stops, mut again) = (Vec::new(), Vec::new());
     for _ in 0..run.size(1, 5) {
-        let load = Load { long_percent: 100, long_ms: 9_000..12_000, sql_percent: 0, fail_percent: 0, ..Load::usual(60) };
+        let load = Load {
+            long_percent: 100,
+            long_ms: 9_000..12_000,
+            sql_percent: 0,
+            fail_percent: 0,
+            ..Load::usual(60)
+        };
         load.put_in(&run, &site).await;
         site.until("(select count(*) >= 56 from rowcrew.jobs where state = 'running')").await;
         let cut_at = clock::now();
@@ -41,7 +47,8 @@ async fn d04_workers_that_are_cut_off_stop_their_jobs_before_others_may_take_the
         let evidence = Evidence::gather(&site, &crew).await;
         let cut_off: Vec<u32> = crew.workers[2..].iter().map(|worker| worker.pid()).collect();
         let mine = evidence.executions();
-        let running = mine.iter().filter(|one| one.start < cut_at && one.end > cut_at && cut_off.contains(&one.pid));
+        let running =
+            mine.iter().filter(|one| one.start < cut_at && one.end > cut_at && cut_off.contains(&one.pid));
         for one in running {
             stops.push(clock::ms(cut_at, one.end));
             let next = mine.iter().find(|other| other.job == one.job && other.start > one.start);
@@ -55,7 +62,12 @@ async fn d04_workers_that_are_cut_off_stop_their_jobs_before_others_may_take_the
     assert!(!again.is_empty(), "no job was taken over");
     // A handler that would have ended by itself within that time may do so.
     let worst = percentile(&mut stops, 100.0);
-    run.figure("cut to the end of all its handlers, worst ms", format!("{worst:.0}"), worst <= 8_500.0, "<= 8500: 6 s after the last beat, which is at most 2 s old");
+    run.figure(
+        "cut to the end of all its handlers, worst ms",
+        format!("{worst:.0}"),
+        worst <= 8_500.0,
+        "<= 8500: 6 s after the last beat, which is at most 2 s old",
+    );
     let worst = percentile(&mut again, 100.0);
     run.figure("cut to start elsewhere, worst ms", format!("{worst:.0}"), worst <= 19_000.0, "<= 19000");
     run.end();
@@ -71,7 +83,8 @@ async fn d05_a_listener_gone_deaf_costs_the_poll_interval_and_is_replaced() {
     crew.order.url = proxy.url(&site.database);
     crew.order.direct_url = proxy.url(&site.database);
     crew.start(&site, 1).await;
-    let listeners = "select array_agg(pid order by pid) from pg_stat_activity where datname = current_database()
+    let listeners =
+        "select array_agg(pid order by pid) from pg_stat_activity where datname = current_database()
         and query like 'listen %'";
     let deaf: Option<Vec<i32>> = site.one(listeners).await;
     let client = site.client().await;
@@ -102,7 +115,12 @@ async fn d05_a_listener_gone_deaf_costs_the_poll_interval_and_is_replaced() {
     let rows = client.query(waited, &[&ids]).await.expect("waits");
     let mut waits: Vec<f64> = rows.iter().map(|row| row.get(0)).collect();
     let worst = percentile(&mut waits, 100.0);
-    run.figure("insert to claim while deaf, worst ms", format!("{worst:.0}"), worst <= 1_100.0, "<= 1100: the poll interval");
+    run.figure(
+        "insert to claim while deaf, worst ms",
+        format!("{worst:.0}"),
+        worst <= 1_100.0,
+        "<= 1100: the poll interval",
+    );
     let replaced = replaced.expect("a new listener");
     run.figure("deaf to listening again, ms", format!("{replaced:.0}"), replaced <= 10_000.0, "<= 10000");
     run.end();
@@ -111,7 +129,7 @@ async fn d05_a_listener_gone_deaf_costs_the_poll_interval_and_is_replaced() {
 /// Slow link: 200 ms each way.
 #[tokio::test(flavor = "multi_thread")]
 async fn d06_a_slow_link_makes_no_worker_look_lost_and_full_batches_make_up_for_it() {
-    let run = Run::begin("D06");
+    let Some(run) = Run::begin_if_asked("D06") else { return };
     let site = Site::shared(&run).await;
     let proxy = Proxy::start(site.socket(), run.rng("proxy")).await;
     let mut crew = Crew::new(&site);
@@ -132,7 +150,12 @@ async fn d06_a_slow_link_makes_no_worker_look_lost_and_full_batches_make_up_for_
     Evidence::gather(&site, &crew).await.hold(&Allowed::default());
     // Two workers with 100 slots each; a claim of what is free takes one round trip of 0.4 s or more.
     let ceiling = 2.0 * 100.0 / 0.41;
-    run.figure("jobs/s", format!("{rate:.0} of {ceiling:.0}"), rate >= ceiling / 2.0, ">= half of slots a round trip");
+    run.figure(
+        "jobs/s",
+        format!("{rate:.0} of {ceiling:.0}"),
+        rate >= ceiling / 2.0,
+        ">= half of slots a round trip",
+    );
     run.figure("workers taken for lost", lost, lost == 0, "0");
     assert_eq!(lost, 0, "a live worker was taken for lost");
     run.end();

@@ -19,7 +19,8 @@ fn said(said: &str, transition: Transition) -> Transition {
 
 /// Job 1 fails once and completes; job 2's worker is killed; job 3 has a key and runs in SQL. Times in ms.
 fn sound() -> Evidence {
-    let claimed = |job, claim, at| Transition { due_us: Some(5), ..transition("claimed", job, Some(claim), at) };
+    let claimed =
+        |job, claim, at| Transition { due_us: Some(5), ..transition("claimed", job, Some(claim), at) };
     Evidence {
         acked: vec![1, 2, 3],
         keys: [("k".to_owned(), true), ("never".to_owned(), false)].into(),
@@ -75,11 +76,19 @@ fn a_sound_history_breaks_nothing() {
 #[test]
 fn each_invariant_is_broken_by_what_it_forbids() {
     assert_eq!(broken(|e| e.acked.push(99)), ["I1"], "lost");
-    assert_eq!(broken(|e| e.transitions.retain(|t| t.job != 3 || t.what == "enqueued")), ["I1", "I2"], "vanished");
+    assert_eq!(
+        broken(|e| e.transitions.retain(|t| t.job != 3 || t.what == "enqueued")),
+        ["I1", "I2"],
+        "vanished"
+    );
     assert_eq!(broken(|e| e.transitions.push(transition("cancelled", 3, None, 64))), ["I2"], "two ends");
     let zombie = |e: &mut Evidence| e.transitions[12].said = Some("11".to_owned());
     assert_eq!(broken(zombie), ["I3"], "an older claim's result");
-    assert_eq!(broken(|e| e.transitions[5].said = Some("claim 9 fails".to_owned())), ["I3"], "an older claim's failure");
+    assert_eq!(
+        broken(|e| e.transitions[5].said = Some("claim 9 fails".to_owned())),
+        ["I3"],
+        "an older claim's failure"
+    );
     assert_eq!(broken(|e| e.transitions[11].claim = Some(11)), ["I3"], "ended under an older claim");
     assert_eq!(broken(|e| e.transitions.push(transition("stolen", 2, Some(15), 58))), ["I3"]);
     assert_eq!(broken(|e| e.transitions.swap(4, 10)), ["I3", "I4"], "claims in another order");

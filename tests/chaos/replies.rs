@@ -40,7 +40,13 @@ async fn d15_what_the_server_did_without_being_heard_is_neither_lost_nor_done_tw
     crew.start(&site, run.size(2, 4)).await;
     // Many small groups: each is a claim and a finish that can be cut.
     let jobs = run.size(500, 30_000);
-    let small = Load { batch: 3, pause: Duration::from_millis(5), long_percent: 0, fail_percent: 20, ..Load::usual(jobs) };
+    let small = Load {
+        batch: 3,
+        pause: Duration::from_millis(5),
+        long_percent: 0,
+        fail_percent: 20,
+        ..Load::usual(jobs)
+    };
     for (cut, name) in
         [(Cut::Reply, "reply"), (Cut::MidReply(9), "part of the reply"), (Cut::Request, "request")]
     {
@@ -79,7 +85,8 @@ async fn d15_an_enqueue_with_a_key_that_is_sent_until_it_is_answered_makes_one_j
         keys.insert(key.clone(), false);
         // One in ten gives up, and may or may not have a job.
         for _ in 0..if n % 10 == 0 { 1 } else { 100 } {
-            let (client, connection) = tokio_postgres::connect(&proxy.url(&site.database), NoTls).await.expect("a way");
+            let (client, connection) =
+                tokio_postgres::connect(&proxy.url(&site.database), NoTls).await.expect("a way");
             tokio::spawn(connection);
             let sql = format!("select rowcrew.enqueue('nap', unique_key => '{key}')");
             if client.simple_query(&sql).await.is_ok() {

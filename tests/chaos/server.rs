@@ -22,7 +22,8 @@ async fn d01_a_server_that_crashes_again_and_again_loses_nothing_and_no_worker_i
     let mut crew = Crew::new(&site);
     crew.start(&site, run.size(2, 4)).await;
     let pause = Duration::from_millis(run.size(40, 100));
-    let producers = Load { pause, long_percent: 2, ..Load::usual(run.size(1_200, 40_000)) }.produce(&run, &site);
+    let producers =
+        Load { pause, long_percent: 2, ..Load::usual(run.size(1_200, 40_000)) }.produce(&run, &site);
     let mut back = Vec::new();
     for blow in blows(&mut run.rng("crashes"), run.size(2, 20), 1, 1_000..3_000, 0..300) {
         tokio::time::sleep(blow.after).await;
@@ -45,7 +46,8 @@ async fn d01_a_server_that_crashes_again_and_again_loses_nothing_and_no_worker_i
     crew.stop().await;
     let evidence = Evidence::gather(&site, &crew).await;
     evidence.hold(&Allowed::default());
-    let claims: Vec<i64> = evidence.transitions.iter().filter(|t| t.what == "claimed").map(|t| t.at).collect();
+    let claims: Vec<i64> =
+        evidence.transitions.iter().filter(|t| t.what == "claimed").map(|t| t.at).collect();
     let first = |at: &i64| claims.iter().find(|claim| **claim > *at).map(|claim| clock::ms(*at, *claim));
     let mut firsts: Vec<f64> = back.iter().filter_map(first).collect();
     let worst = percentile(&mut firsts, 100.0);
@@ -98,7 +100,8 @@ async fn d02_backends_that_are_killed_all_the_time_cost_no_job_and_make_no_worke
     {
         let workers = "select pid from pg_stat_activity where datname = current_database()
             and application_name = 'rowcrew' order by pid";
-        let pids: Vec<i32> = client.query(workers, &[]).await.expect("pids").iter().map(|row| row.get(0)).collect();
+        let pids: Vec<i32> =
+            client.query(workers, &[]).await.expect("pids").iter().map(|row| row.get(0)).collect();
         if let Some(pid) = rng.choice(&pids) {
             client.execute("select pg_terminate_backend($1)", &[pid]).await.expect("a kill");
             killed += 1;
@@ -111,7 +114,12 @@ async fn d02_backends_that_are_killed_all_the_time_cost_no_job_and_make_no_worke
     Evidence::gather(&site, &crew).await.hold(&Allowed::default());
     run.note("backends killed", killed);
     let ratio = stormy / calm;
-    run.figure("throughput in the storm", format!("{stormy:.0}/s of {calm:.0}/s = {ratio:.2}"), ratio >= 0.7, ">= 0.70");
+    run.figure(
+        "throughput in the storm",
+        format!("{stormy:.0}/s of {calm:.0}/s = {ratio:.2}"),
+        ratio >= 0.7,
+        ">= 0.70",
+    );
     run.figure("workers taken for lost", lost, lost == 0, "0");
     assert_eq!(lost, 0, "a live worker was taken for lost");
     run.end();

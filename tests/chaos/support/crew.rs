@@ -42,6 +42,8 @@ impl Crew {
             slots: 16,
             drain_ms: 25_000,
             prepare: true,
+            faketime: None,
+            strikes: None,
         };
         Self { order, workers: Vec::new(), deaths: Arc::default(), log: site.path("workers.log") }
     }
@@ -62,7 +64,17 @@ impl Crew {
     /// Starts one and waits for nothing.
     pub(crate) fn spawn(&self) -> Worker {
         let log = File::options().append(true).create(true).open(&self.log).expect("a log");
-        let child = Command::new(std::env::current_exe().expect("this binary"))
+        let program = std::env::current_exe().expect("this binary");
+        let mut command = match &self.order.faketime {
+            // It becomes the program, so that the process is the same.
+            Some(shift) => {
+                let mut command = Command::new("faketime");
+                command.args(["-f", shift]).arg(program).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+                command
+            }
+            None => Command::new(program),
+        };
+        let child = command
             .args([TEST, "--exact", "--nocapture", "--test-threads=1"])
             .env(ORDER, serde_json::to_string(&self.order).expect("JSON"))
             .stdin(Stdio::null())
@@ -71,6 +83,13 @@ impl Crew {
             .spawn()
             .expect("a worker process");
         Worker { child }
+    }
+
+    /// Whether what the order asks for is installed.
+    pub(crate) fn can_start(&self) -> bool {
+        let mut faketime = Command::new("faketime");
+        let faketime = faketime.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        self.order.faketime.is_none() || faketime.status().is_ok()
     }
 
     /// Ends one as a crash would.
@@ -119,7 +138,8 @@ impl Crew {
     /// Kilobytes of memory the largest of them has in use.
     pub(crate) fn memory_kb(&self) -> u64 {
         let of = |worker: &Worker| {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", worker.pid())).unwrap_or_default();
+            let status =
+                std::fs::read_to_string(format!("/proc/{}/status", worker.pid())).unwrap_or_default();
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
             line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
         };

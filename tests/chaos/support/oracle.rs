@@ -190,7 +190,8 @@ impl Evidence {
 
     /// Of each claim of a job that was given back without a start: milliseconds from the claim to that.
     pub(crate) fn unstarted_ms(&self) -> Vec<f64> {
-        let started: BTreeSet<(i64, i64)> = self.ledger.iter().map(|entry| (entry.job, entry.claim)).collect();
+        let started: BTreeSet<(i64, i64)> =
+            self.ledger.iter().map(|entry| (entry.job, entry.claim)).collect();
         let mut claimed: HashMap<(i64, i64), i64> = HashMap::new();
         let mut held = Vec::new();
         for one in &self.transitions {
@@ -253,7 +254,13 @@ fn entry(line: &str) -> Entry {
     let words: Vec<&str> = line.split(' ').collect();
     let [job, claim, pid, what, at] = words[..] else { panic!("not a line of the ledger: {line}") };
     let number = |word: &str| word.parse::<i64>().unwrap_or_else(|_| panic!("not a number in: {line}"));
-    Entry { job: number(job), claim: number(claim), pid: number(pid) as u32, what: what.into(), at: number(at) }
+    Entry {
+        job: number(job),
+        claim: number(claim),
+        pid: number(pid) as u32,
+        what: what.into(),
+        at: number(at),
+    }
 }
 
 fn is_end(transition: &Transition) -> bool {
@@ -264,7 +271,8 @@ fn acked_end(evidence: &Evidence, allowed: &Allowed) -> Vec<String> {
     let purged = |one: &&Transition| allowed.by_hand && one.what == "removed";
     let ended: BTreeSet<i64> =
         evidence.transitions.iter().filter(|one| is_end(one) || purged(one)).map(|one| one.job).collect();
-    let lost = evidence.acked.iter().filter(|id| !ended.contains(id) && !evidence.remains.pending.contains(id));
+    let lost =
+        evidence.acked.iter().filter(|id| !ended.contains(id) && !evidence.remains.pending.contains(id));
     let pending = evidence.remains.pending.iter().map(|id| format!("job {id} never ended"));
     lost.map(|id| format!("job {id} is lost")).chain(pending).collect()
 }
@@ -275,9 +283,11 @@ fn one_end(evidence: &Evidence, allowed: &Allowed) -> Vec<String> {
         let ends = all.iter().filter(|one| is_end(one)).count();
         let (put_in, removed) = (count("enqueued"), count("removed"));
         let pending = usize::from(evidence.remains.pending.contains(job));
-        let balanced = put_in == removed + pending && (ends == removed || (allowed.by_hand && ends <= removed));
-        (!balanced || (!allowed.by_hand && ends > 1))
-            .then(|| format!("job {job} was put in {put_in} times, removed {removed} times, and ended {ends} times"))
+        let balanced =
+            put_in == removed + pending && (ends == removed || (allowed.by_hand && ends <= removed));
+        (!balanced || (!allowed.by_hand && ends > 1)).then(|| {
+            format!("job {job} was put in {put_in} times, removed {removed} times, and ended {ends} times")
+        })
     };
     evidence.by_job().iter().filter_map(wrong).collect()
 }
@@ -295,13 +305,21 @@ fn last_claim_ends(evidence: &Evidence, _: &Allowed) -> Vec<String> {
                 // The ending's own word says under which claim it was reached.
                 "completed" | "dead" | "returned" => {
                     let holds = if one.what == "returned" { one.claim } else { removed_under };
-                    let said = one.said.as_deref().and_then(|said| said.split(|c: char| !c.is_ascii_digit()).find_map(|word| word.parse::<i64>().ok()));
-                    let speaks = one.what == "completed" || one.said.as_deref().is_some_and(|said| said.contains("claim "));
+                    let said = one.said.as_deref().and_then(|said| {
+                        said.split(|c: char| !c.is_ascii_digit()).find_map(|word| word.parse::<i64>().ok())
+                    });
+                    let speaks = one.what == "completed"
+                        || one.said.as_deref().is_some_and(|said| said.contains("claim "));
                     if speaks && said.is_some_and(|said| Some(said) != holds) {
-                        wrong.push(format!("job {job}: {:?} was written while claim {holds:?} held it", one.said));
+                        wrong.push(format!(
+                            "job {job}: {:?} was written while claim {holds:?} held it",
+                            one.said
+                        ));
                     }
                     if one.what == "completed" && holds != latest {
-                        wrong.push(format!("job {job} ended under claim {holds:?}, but {latest:?} was the last"));
+                        wrong.push(format!(
+                            "job {job} ended under claim {holds:?}, but {latest:?} was the last"
+                        ));
                     }
                 }
                 _ => {}
@@ -360,7 +378,13 @@ fn no_start_after_end(evidence: &Evidence, allowed: &Allowed) -> Vec<String> {
     let ends: HashMap<i64, i64> =
         evidence.transitions.iter().filter(|one| is_end(one)).map(|one| (one.job, one.at)).collect();
     let late = |entry: &&Entry| ends.get(&entry.job).is_some_and(|end| entry.at > end + READINGS);
-    let say = |entry: &Entry| format!("job {} started again {:.1} ms after its end", entry.job, clock::ms(ends[&entry.job], entry.at));
+    let say = |entry: &Entry| {
+        format!(
+            "job {} started again {:.1} ms after its end",
+            entry.job,
+            clock::ms(ends[&entry.job], entry.at)
+        )
+    };
     evidence.ledger.iter().filter(|entry| entry.what == "start").filter(late).map(say).collect()
 }
 
@@ -373,7 +397,12 @@ fn no_overlap(evidence: &Evidence, allowed: &Allowed) -> Vec<String> {
             if overlap > clock::nanos(allowed.overlap) {
                 wrong.push(format!(
                     "job {} ran {:.1} ms under claims {} (process {}) and {} (process {}) at once",
-                    one.job, overlap as f64 / 1e6, other.claim, other.pid, one.claim, one.pid
+                    one.job,
+                    overlap as f64 / 1e6,
+                    other.claim,
+                    other.pid,
+                    one.claim,
+                    one.pid
                 ));
             }
         }
@@ -388,7 +417,8 @@ fn not_early(evidence: &Evidence, _: &Allowed) -> Vec<String> {
 }
 
 fn effects_once(evidence: &Evidence, _: &Allowed) -> Vec<String> {
-    let all: BTreeSet<i64> = evidence.effects.keys().copied().chain(evidence.effects_due.iter().copied()).collect();
+    let all: BTreeSet<i64> =
+        evidence.effects.keys().copied().chain(evidence.effects_due.iter().copied()).collect();
     let times = |n: &i64| evidence.effects.get(n).copied().unwrap_or(0);
     let due = |n: &i64| i64::from(evidence.effects_due.contains(n));
     let wrong = all.iter().filter(|n| times(n) != due(n));
@@ -403,7 +433,11 @@ fn nothing_left(evidence: &Evidence, _: &Allowed) -> Vec<String> {
         (remains.locks_of_nobody, "advisory locks of no worker"),
         (remains.processes.len() as i64, "processes"),
     ];
-    counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what} are left")).collect()
+    counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what} are left"))
+        .collect()
 }
 
 fn keys_once(evidence: &Evidence, _: &Allowed) -> Vec<String> {
@@ -415,7 +449,8 @@ fn keys_once(evidence: &Evidence, _: &Allowed) -> Vec<String> {
     }
     let wrong = |(key, acked): (&String, &bool)| {
         let count = jobs.get(key.as_str()).copied().unwrap_or(0);
-        (count > 1 || (*acked && count == 0)).then(|| format!("key {key} has {count} jobs; acknowledged: {acked}"))
+        (count > 1 || (*acked && count == 0))
+            .then(|| format!("key {key} has {count} jobs; acknowledged: {acked}"))
     };
     evidence.keys.iter().filter_map(wrong).collect()
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rowcrew::handler::{Context, Entry, Handler, Registry, Runner, Work};
 use rowcrew::store::{Kept, ServerUrl, Settings, Store};
 use rowcrew::worker::{self, Stopping};
-use rowcrew::{Backoff, Failure, FailureClass, JobDefaults, Jitter, Success, maintenance};
+use rowcrew::{Backoff, Failure, FailureClass, Jitter, JobDefaults, Success, maintenance};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -33,6 +33,10 @@ pub(crate) struct Order {
     pub slots: usize,
     pub drain_ms: u64,
     pub prepare: bool,
+    /// How its wall clock is shifted, in the words of faketime.
+    pub faketime: Option<String>,
+    /// With the feature `chaos`: the seed, and how many in a thousand calls to the database go wrong.
+    pub strikes: Option<(u64, u32)>,
 }
 
 #[test]
@@ -40,6 +44,10 @@ fn a_process_with_an_order_is_a_worker() {
     let Ok(order) = std::env::var(ORDER) else { return };
     let order: Order = serde_json::from_str(&order).expect("an order");
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    #[cfg(feature = "chaos")]
+    if let Some((seed, per_thousand)) = order.strikes {
+        rowcrew::store::chaos::arm(seed, per_thousand);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let outcome = runtime.block_on(work(order));
     runtime.shutdown_background();
@@ -103,6 +111,9 @@ struct Told {
     fails: i32,
     /// Bytes of memory it fills while it works.
     bytes: usize,
+    /// What it answers, or fails with, however odd.
+    result: Option<String>,
+    error: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -113,6 +124,8 @@ enum Manner {
     Spin,
     /// Takes the process down.
     Abort,
+    /// Answers what it is told.
+    Babble,
 }
 
 struct Noted {
@@ -131,6 +144,7 @@ fn registry(ledger: &PathBuf) -> std::io::Result<Registry> {
         .with_entry("nap", entry(Runner::Handler(noted(Manner::Nap))))
         .with_entry("spin", entry(Runner::Handler(noted(Manner::Spin))))
         .with_entry("abort", entry(Runner::Handler(noted(Manner::Abort))))
+        .with_entry("babble", entry(Runner::Handler(noted(Manner::Babble))))
         .with_entry("effect", entry(Runner::Sql(effect.into()))))
 }
 
@@ -155,6 +169,17 @@ impl Handler for Noted {
                     }
                 }
                 Manner::Abort => std::process::abort(),
+                Manner::Babble => {
+                    line.ends_as = "done";
+                    let failed = |error: String| Err(Failure::retry(FailureClass::Error, error));
+                    return match (told.result, told.error) {
+                        (Some(result), _) => Ok(Success::Done(Some(result))),
+                        (None, Some(error)) => failed(error),
+                        (None, None) => {
+                            failed("a\0b\u{1b}[31m\u{fffd}".to_owned()).map_err(|f| f.with_detail("\0\0"))
+                        }
+                    };
+                }
             }
             let claim = context.job.claim_id;
             if context.job.attempt - context.job.crashes <= told.fails {
@@ -177,8 +202,12 @@ struct Line {
 
 impl Line {
     fn start(ledger: &Arc<File>, context: &Context) -> Self {
-        let line =
-            Self { ledger: ledger.clone(), job: context.job.id, claim: context.job.claim_id, ends_as: "dropped" };
+        let line = Self {
+            ledger: ledger.clone(),
+            job: context.job.id,
+            claim: context.job.claim_id,
+            ends_as: "dropped",
+        };
         line.write("start");
         line
     }

@@ -17,11 +17,22 @@ impl Run {
     /// Prints the seed. The whole schedule is a function of it: `ROWCREW_CHAOS_SEED=n` runs it again.
     pub(crate) fn begin(id: &'static str) -> Self {
         let long = std::env::var("ROWCREW_CHAOS").is_ok_and(|form| form == "long");
-        let given = std::env::var("ROWCREW_CHAOS_SEED").ok().map(|text| text.parse().expect("a whole number"));
+        let given =
+            std::env::var("ROWCREW_CHAOS_SEED").ok().map(|text| text.parse().expect("a whole number"));
         // `cargo test` shall not fail today and pass tomorrow: without a word, the short form has one seed.
         let seed = given.unwrap_or_else(|| if long { fastrand::u64(..1_000_000) } else { 1 });
         println!("{id}: ROWCREW_CHAOS_SEED={seed}{}", if long { " ROWCREW_CHAOS=long" } else { "" });
         Self { id, seed, long, began: Instant::now(), missed: Mutex::default() }
+    }
+
+    /// For a scenario that takes too long for `cargo test`: `ROWCREW_CHAOS=all` runs it in its short form,
+    /// `ROWCREW_CHAOS=long` in its long one.
+    pub(crate) fn begin_if_asked(id: &'static str) -> Option<Self> {
+        if std::env::var("ROWCREW_CHAOS").is_ok_and(|form| form == "all" || form == "long") {
+            return Some(Self::begin(id));
+        }
+        println!("{id}: not in the short form; ROWCREW_CHAOS=all or =long runs it");
+        None
     }
 
     /// Random numbers for one use; uses with different names do not share them.
@@ -55,7 +66,13 @@ impl Run {
     /// The end: figures missed in the long form are failures.
     pub(crate) fn end(self) {
         let missed = self.missed.into_inner().expect("no panic");
-        assert!(!self.long || missed.is_empty(), "{} with seed {}: {}", self.id, self.seed, missed.join("; "));
+        assert!(
+            !self.long || missed.is_empty(),
+            "{} with seed {}: {}",
+            self.id,
+            self.seed,
+            missed.join("; ")
+        );
     }
 }
 

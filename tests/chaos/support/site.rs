@@ -29,7 +29,8 @@ enum Server {
 }
 
 fn options() -> Options {
-    let binaries = locate(&Environment::read(), None, &mut |line| eprintln!("{line}")).expect("Postgres binaries");
+    let binaries =
+        locate(&Environment::read(), None, &mut |line| eprintln!("{line}")).expect("Postgres binaries");
     let settings = vec![
         ("log_line_prefix".to_owned(), "%m [%p] %d ".to_owned()),
         // The log is read for errors: deadlocks are looked for once each, not after a second.
@@ -40,21 +41,28 @@ fn options() -> Options {
 
 fn shared() -> &'static Cluster {
     static SERVER: OnceLock<Cluster> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        Cluster::start(&Options { durable: false, ..options() }).expect("a private Postgres")
-    })
+    SERVER
+        .get_or_init(|| Cluster::start(&Options { durable: false, ..options() }).expect("a private Postgres"))
 }
 
 /// Makes the schema of jobs and the log of transitions in a database.
 async fn furnish(cluster: &Cluster, database: &str) {
     store(&cluster.url(database), 2).migrate(64 * 1024 * 1024).await.expect("a schema");
-    connect(&cluster.url(database)).await.batch_execute(include_str!("transitions.sql")).await.expect("triggers");
+    connect(&cluster.url(database))
+        .await
+        .batch_execute(include_str!("transitions.sql"))
+        .await
+        .expect("triggers");
 }
 
 async fn template(cluster: &Cluster) -> &'static str {
     static MADE: OnceCell<()> = OnceCell::const_new();
     MADE.get_or_init(|| async {
-        connect(&cluster.url("postgres")).await.batch_execute("create database chaos_template").await.expect("one");
+        connect(&cluster.url("postgres"))
+            .await
+            .batch_execute("create database chaos_template")
+            .await
+            .expect("one");
         furnish(cluster, "chaos_template").await;
     })
     .await;
@@ -95,7 +103,8 @@ pub(crate) async fn connect(url: &str) -> Client {
 
 fn folder(run: &Run) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    let name = format!("rowcrew-chaos-{}-{}-{}", std::process::id(), run.id, NEXT.fetch_add(1, Ordering::Relaxed));
+    let name =
+        format!("rowcrew-chaos-{}-{}-{}", std::process::id(), run.id, NEXT.fetch_add(1, Ordering::Relaxed));
     let folder = std::env::temp_dir().join(name);
     std::fs::create_dir(&folder).expect("a folder");
     folder
@@ -111,7 +120,10 @@ impl Site {
         let _one = COPYING.lock().await;
         let template = template(cluster).await;
         let admin = connect(&cluster.url("postgres")).await;
-        admin.batch_execute(&format!("create database {database} template {template}")).await.expect("a copy");
+        admin
+            .batch_execute(&format!("create database {database} template {template}"))
+            .await
+            .expect("a copy");
         Self { server: Server::Shared(cluster), database, folder }
     }
 
