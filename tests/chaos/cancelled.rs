@@ -1,8 +1,9 @@
 //! Calls to the database that are late, dropped or not heard, at every await of the store: needs the feature `chaos`.
 
 use crate::support::crew::Crew;
+use crate::support::invariants::Allowed;
 use crate::support::load::Load;
-use crate::support::oracle::{Allowed, Evidence};
+use crate::support::oracle::Evidence;
 use crate::support::run::{Run, percentile};
 use crate::support::site::Site;
 

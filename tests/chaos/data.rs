@@ -1,8 +1,9 @@
 //! Numbers that are large and texts that are odd.
 
 use crate::support::crew::Crew;
+use crate::support::invariants::Allowed;
 use crate::support::load::Load;
-use crate::support::oracle::{Allowed, Evidence};
+use crate::support::oracle::Evidence;
 use crate::support::run::Run;
 use crate::support::site::Site;
 

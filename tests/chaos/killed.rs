@@ -6,8 +6,9 @@ use rustix::process::Signal;
 
 use crate::support::clock;
 use crate::support::crew::Crew;
+use crate::support::invariants::Allowed;
 use crate::support::load::Load;
-use crate::support::oracle::{Allowed, Evidence};
+use crate::support::oracle::Evidence;
 use crate::support::run::{Run, blows, percentile};
 use crate::support::site::Site;
 

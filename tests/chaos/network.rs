@@ -1,11 +1,12 @@
 //! The way between worker and server: silent, half open, slow.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::clock;
 use crate::support::crew::Crew;
+use crate::support::invariants::Allowed;
 use crate::support::load::Load;
-use crate::support::oracle::{Allowed, Evidence};
+use crate::support::oracle::Evidence;
 use crate::support::proxy::{Line, Proxy};
 use crate::support::run::{Run, percentile};
 use crate::support::site::Site;
@@ -89,7 +90,7 @@ async fn d05_a_listener_gone_deaf_costs_the_poll_interval_and_is_replaced() {
     let deaf: Option<Vec<i32>> = site.one(listeners).await;
     let client = site.client().await;
     let cut_at = clock::now();
-    proxy.set_line(Line::SilentListeners);
+    proxy.set_line(Line::SilentListeners(Instant::now()));
     let mut ids: Vec<i64> = Vec::new();
     for _ in 0..run.size(8, 40) {
         let row = client.query_one("insert into rowcrew.jobs (kind) values ('nap') returning id", &[]).await;
@@ -97,8 +98,7 @@ async fn d05_a_listener_gone_deaf_costs_the_poll_interval_and_is_replaced() {
         tokio::time::sleep(Duration::from_millis(700)).await;
     }
     site.drained().await;
-    // Whoever listens now is somebody else; the deaf one may still be there, for all the server knows.
-    proxy.set_line(Line::Open);
+    // The deaf one may still be there, for all the server knows.
     let mut replaced = None;
     while replaced.is_none() && clock::ms(cut_at, clock::now()) < 60_000.0 {
         let now: Option<Vec<i32>> = site.one(listeners).await;

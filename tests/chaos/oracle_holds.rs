@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::support::crew::Death;
-use crate::support::oracle::{Allowed, Entry, Evidence, INVARIANTS, Transition};
+use crate::support::invariants::{Allowed, INVARIANTS};
+use crate::support::oracle::{Entry, Evidence, Transition};
 
 fn entry(job: i64, claim: i64, pid: u32, what: &str, at: i64) -> Entry {
     Entry { job, claim, pid, what: what.to_owned(), at: at * 1_000_000 }

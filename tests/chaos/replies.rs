@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio_postgres::NoTls;
 
 use crate::support::crew::Crew;
+use crate::support::invariants::Allowed;
 use crate::support::load::Load;
-use crate::support::oracle::{Allowed, Evidence};
+use crate::support::oracle::Evidence;
 use crate::support::proxy::{Cut, Fault, Proxy};
 use crate::support::run::{Run, percentile};
 use crate::support::site::Site;

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::clock;
 use crate::support::crew::Crew;
+use crate::support::invariants::Allowed;
 use crate::support::load::Load;
-use crate::support::oracle::{Allowed, Evidence};
+use crate::support::oracle::Evidence;
 use crate::support::run::{Run, blows, percentile};
 use crate::support::site::Site;
 

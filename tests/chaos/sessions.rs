@@ -1,12 +1,14 @@
 //! Sessions that are not as one would wish: a role with hostile defaults, and a pooler in between.
 
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::crew::Crew;
+use crate::support::invariants::Allowed;
 use crate::support::load::Load;
-use crate::support::oracle::{Allowed, Evidence};
+use crate::support::oracle::Evidence;
 use crate::support::run::{Run, percentile};
 use crate::support::site::Site;
 
@@ -93,8 +95,8 @@ impl Pooler {
         std::fs::write(&config, text).expect("a file");
         let mut command = Command::new("pgbouncer");
         if rustix::process::geteuid().is_root() {
-            // It refuses root.
-            command.args(["-u", "nobody"]);
+            // It refuses root, and must enter the folder of the server's socket.
+            command.args(["-u", &owner(site.cluster().socket_dir())]);
         }
         let quiet = || Stdio::null();
         let child =
@@ -107,6 +109,14 @@ impl Pooler {
         }
         Some(pooler)
     }
+}
+
+/// The name of the user whose folder this is.
+fn owner(folder: &std::path::Path) -> String {
+    let uid = std::fs::metadata(folder).expect("a folder").uid().to_string();
+    let passwd = std::fs::read_to_string("/etc/passwd").expect("users");
+    let user = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid)).expect("the folder's owner");
+    user.split(':').next().expect("a name").to_owned()
 }
 
 impl Drop for Pooler {

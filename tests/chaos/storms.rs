@@ -8,8 +8,9 @@ use tokio::sync::Barrier;
 
 use crate::support::clock;
 use crate::support::crew::Crew;
+use crate::support::invariants::Allowed;
 use crate::support::load::Load;
-use crate::support::oracle::{Allowed, Evidence};
+use crate::support::oracle::Evidence;
 use crate::support::run::Run;
 use crate::support::site::{Site, connect};
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -60,7 +61,8 @@ impl Frames {
 #[derive(Default)]
 pub(crate) struct Session {
     prepared: HashMap<Bytes, String>,
-    pub listens: bool,
+    /// When it last asked to listen.
+    pub listens: Option<Instant>,
 }
 
 impl Session {
@@ -79,7 +81,9 @@ impl Session {
             }
             b'Q' => {
                 let name = name_of(text(body).0);
-                self.listens |= name.starts_with("listen");
+                if name.starts_with("listen") {
+                    self.listens.get_or_insert_with(Instant::now);
+                }
                 Some(name)
             }
             _ => None,

@@ -4,6 +4,7 @@
 pub(crate) mod clock;
 pub(crate) mod crew;
 pub(crate) mod frames;
+pub(crate) mod invariants;
 pub(crate) mod load;
 pub(crate) mod oracle;
 pub(crate) mod proxy;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -12,6 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::frames::{Frames, Message, Session};
+
+/// More than a socket's buffer holds.
+const READ_BYTES: usize = 256 * 1024;
 
 /// Where a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +46,8 @@ pub(crate) enum Line {
     Open,
     /// Nothing passes, nothing is closed, new connections get no answer; what waited goes on afterwards.
     Silent,
-    /// As silent, but only for connections that listen.
-    SilentListeners,
+    /// As silent, but only for connections that listened before this moment.
+    SilentListeners(Instant),
 }
 
 /// The running proxy; ends when dropped.
@@ -150,6 +153,9 @@ impl Shared {
         let mut session = Session::default();
         let mut cut = None;
         loop {
+            // All that has arrived is read at once, so that a delay is paid once for it.
+            asked.bytes.reserve(READ_BYTES);
+            answered.bytes.reserve(READ_BYTES);
             tokio::select! {
                 read = client.read_buf(&mut asked.bytes) => {
                     if read? == 0 {
@@ -234,7 +240,7 @@ impl Shared {
         let passes = |line: &Line| match line {
             Line::Open => true,
             Line::Silent => false,
-            Line::SilentListeners => !session.listens,
+            Line::SilentListeners(since) => session.listens.is_none_or(|at| at > *since),
         };
         let _ = line.wait_for(passes).await;
     }
