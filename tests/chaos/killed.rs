@@ -203,7 +203,7 @@ async fn c07_workers_that_are_asked_to_stop_end_in_time_and_give_back_what_they_
     while rounds < run.size(2, 25) {
         for index in 0..count {
             crew.workers[index].signal(Signal::TERM);
-            ends.push(crew.workers[index].ended(Duration::from_secs(60)).await);
+            ends.push(crew.workers[index].ended(Duration::from_mins(1)).await);
             crew.replace(index);
             // A supervisor gives the new one a moment before it stops the next.
             tokio::time::sleep(Duration::from_millis(300)).await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::clock;
-use crate::support::crew::Crew;
+use crate::support::crew::{Crew, Worker};
 use crate::support::invariants::Allowed;
 use crate::support::load::Load;
 use crate::support::oracle::Evidence;
@@ -46,7 +46,7 @@ async fn d04_workers_that_are_cut_off_stop_their_jobs_before_others_may_take_the
         proxy.set_line(Line::Open);
         site.drained().await;
         let evidence = Evidence::gather(&site, &crew).await;
-        let cut_off: Vec<u32> = crew.workers[2..].iter().map(|worker| worker.pid()).collect();
+        let cut_off: Vec<u32> = crew.workers[2..].iter().map(Worker::pid).collect();
         let mine = evidence.executions();
         let running =
             mine.iter().filter(|one| one.start < cut_at && one.end > cut_at && cut_off.contains(&one.pid));
@@ -107,6 +107,13 @@ async fn d05_a_listener_gone_deaf_costs_the_poll_interval_and_is_replaced() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     crew.stop().await;
+    // The server does not know that the deaf connection has no other end any more.
+    proxy.reset_all();
+    site.until(
+        "not exists (select from pg_locks where locktype = 'advisory' and database =
+        (select oid from pg_database where datname = current_database()))",
+    )
+    .await;
     let evidence = Evidence::gather(&site, &crew).await;
     evidence.hold(&Allowed::default());
     let waited = "select extract(epoch from c.claimed_at - e.at)::float8 * 1000

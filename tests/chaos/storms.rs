@@ -115,7 +115,7 @@ async fn x03_producers_of_the_same_keys_make_one_job_for_each_and_never_none() {
                 let mut order: Vec<usize> = (0..keys).collect();
                 rng.shuffle(&mut order);
                 barrier.wait().await;
-                for chunk in order.chunks(if number % 2 == 0 { 1 } else { 10 }) {
+                for chunk in order.chunks(if number.is_multiple_of(2) { 1 } else { 10 }) {
                     let rolled_back = rng.u32(..100) < 30;
                     let sql = match chunk {
                         [key] => format!("select rowcrew.enqueue('nap', unique_key => '{round} {key}')"),

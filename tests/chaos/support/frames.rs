@@ -40,7 +40,8 @@ impl Frames {
     /// The next whole message.
     pub(crate) fn next(&mut self) -> Option<Message> {
         let head = usize::from(self.tagged);
-        let length = (&*self.bytes.get(head..head + 4)?).get_u32() as usize + head;
+        let mut size = self.bytes.get(head..head + 4)?;
+        let length = size.get_u32() as usize + head;
         if self.bytes.len() < length {
             return None;
         }

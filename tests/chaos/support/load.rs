@@ -92,8 +92,8 @@ async fn producer(load: Load, mut rng: fastrand::Rng, url: String, acked: PathBu
             let jobs = load.batch.min(left);
             // An insert that is not answered may have happened: its jobs are nobody's promise.
             let Ok(rows) = client.query(&load.sql(&mut rng, jobs), &[]).await else { break };
-            let lines: String = rows.iter().map(|row| format!("{}\n", row.get::<_, i64>(0))).collect();
-            acked.write_all(lines.as_bytes()).expect("the file takes it");
+            let ids: Vec<String> = rows.iter().map(|row| row.get::<_, i64>(0).to_string()).collect();
+            acked.write_all((ids.join("\n") + "\n").as_bytes()).expect("the file takes it");
             left -= jobs;
             tokio::time::sleep(load.pause).await;
         }

@@ -76,6 +76,7 @@ impl Evidence {
     /// Reads everything there is; the workers should have stopped.
     pub(crate) async fn gather(site: &Site, crew: &Crew) -> Self {
         let wall = clock::from_wall();
+        let deaths = crew.deaths.lock().expect("no panic").clone();
         let micros = |name: &str| format!("(extract(epoch from {name}) * 1000000)::bigint");
         let sql = format!(
             "select what, job, claim, {}, coalesce(attempts, 0), coalesce(crashes, 0), max_attempts, {} - {}, said
@@ -102,7 +103,7 @@ impl Evidence {
             keys: BTreeMap::new(),
             ledger: lines(&crew.order.ledger, entry),
             transitions: site.rows(&sql).await.iter().map(transition).collect(),
-            deaths: crew.deaths.lock().expect("no panic").clone(),
+            deaths,
             effects: effects.iter().map(|row| (row.get(0), row.get(1))).collect(),
             effects_due: site.rows(due).await.iter().map(|row| row.get(0)).collect(),
             remains: Remains::gather(site, crew).await,

@@ -1,7 +1,7 @@
 //! The worker process: this test binary, started again with one test to run and an order in its environment.
 //!
 //! It runs the library's worker as `rowcrew work` does, with handlers that write every start and every end to
-//! the ledger: one line of O_APPEND each, so that the lines of a killed process are as whole as any.
+//! the ledger: one line of `O_APPEND` each, so that the lines of a killed process are as whole as any.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

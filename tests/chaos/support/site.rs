@@ -162,7 +162,7 @@ impl Site {
         let log = std::fs::read(self.cluster().socket_dir().join("log")).unwrap_or_default();
         let of_this = format!("] {} ", self.database);
         let log = String::from_utf8_lossy(&log).into_owned();
-        log.lines().filter(|line| line.contains(&of_this)).map(|line| format!("{line}\n")).collect()
+        log.lines().filter(|line| line.contains(&of_this)).collect::<Vec<_>>().join("\n")
     }
 
     pub(crate) async fn client(&self) -> Client {
