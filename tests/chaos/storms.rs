@@ -96,7 +96,7 @@ async fn d09_random_bulk_operations_beside_a_busy_crew_never_deadlock() {
 /// The lines of a log after the first that says this.
 fn around(log: &str, words: &str) -> String {
     let from = log.lines().position(|line| line.contains(words)).unwrap_or(0);
-    log.lines().skip(from).take(12).collect::<Vec<_>>().join("\n")
+    log.lines().skip(from).take(40).collect::<Vec<_>>().join("\n")
 }
 
 /// Unique races: producers of the same keys, singly and in bulk, some of which roll back.

@@ -162,7 +162,14 @@ impl Site {
         let log = std::fs::read(self.cluster().socket_dir().join("log")).unwrap_or_default();
         let of_this = format!("] {} ", self.database);
         let log = String::from_utf8_lossy(&log).into_owned();
-        log.lines().filter(|line| line.contains(&of_this)).collect::<Vec<_>>().join("\n")
+        // Lines without a head go on with the one before them.
+        let mut ours = false;
+        let mut kept = Vec::new();
+        for line in log.lines() {
+            ours = line.contains(&of_this) || (ours && line.starts_with('\t'));
+            kept.extend(ours.then_some(line));
+        }
+        kept.join("\n")
     }
 
     pub(crate) async fn client(&self) -> Client {
