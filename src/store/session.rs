@@ -152,7 +152,8 @@ pub(super) const ONE_PLAN: &str =
 
 /// The session settings that our promises rest on, whatever the role's defaults are.
 ///
-/// Without bitmap scans, rows found by an array of ids are visited, and so locked, in order of id.
+/// Without bitmap scans, and without reading a small table as a whole, rows found by an array of ids are visited,
+/// and so locked, in order of id.
 ///
 /// Plans are made for each execution (about 0.3 ms). A kept one is made for the size that the tables have
 /// then: a worker that idles beside empty tables would keep plans that read all of jobs for every row it
@@ -163,6 +164,7 @@ pub(super) fn session_settings(statement_timeout: Duration) -> String {
          set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; \
          set default_transaction_deferrable = off; set search_path = pg_catalog; set timezone = 'UTC'; \
          set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set jit = off; set enable_bitmapscan = off; \
+         set enable_seqscan = off; \
          set plan_cache_mode = force_custom_plan; \
          set bytea_output = 'hex'; set standard_conforming_strings = on",
         statement_timeout.as_millis()

@@ -69,13 +69,16 @@ impl Store {
         keep: bool,
     ) -> Result<SqlRun, tokio_postgres::Error> {
         let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
-        // The handler's statement sees the role's own search_path, not ours.
-        let begin =
-            format!("begin; set local search_path to default; set local statement_timeout = {limit_ms}");
+        // The handler's statement sees the role's own search_path and may be planned in every way, unlike ours.
+        let begin = format!(
+            "begin; set local search_path to default; set local enable_seqscan to default; \
+             set local enable_bitmapscan to default; set local statement_timeout = {limit_ms}"
+        );
         call!("begin", client.batch_execute(&begin))?;
         let payload: &RawValue = serde_json::from_str(&job.payload).unwrap_or(RawValue::NULL);
         let result = call!("effect", effect(client, statement, payload))?;
-        let ours = "set local search_path = pg_catalog; set local statement_timeout = 0";
+        let ours = "set local search_path = pg_catalog; set local enable_seqscan = off; \
+                    set local enable_bitmapscan = off; set local statement_timeout = 0";
         call!("begin", client.batch_execute(ours))?;
         let results = format!("{{\"{}\":{result}}}", job.id);
         let (ids, claims, none) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
