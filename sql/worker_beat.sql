@@ -1,8 +1,8 @@
--- Shows that a worker lives, and tells it what it must know.
+-- Shows that a worker lives.
 --
 -- Params:  $1 id int8, $2 running int4, $3 state text, $4 locked bool (both connections hold the lock),
 --          $5 lock_key int8, $6 blocking jsonb (its blocking threads; null if it needs none)
--- Returns: cancels int8, clock timestamptz
+-- Returns: clock timestamptz
 -- Locks:   the worker's own row
 -- Plan:    Index Scan using workers_pkey
 update rowcrew.workers w
@@ -19,4 +19,4 @@ set
         else clock_timestamp() end,
     locked_on = case when $4 then pg_postmaster_start_time() end
 where w.id = $1
-returning w.cancels, clock_timestamp() as clock
+returning clock_timestamp() as clock

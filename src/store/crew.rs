@@ -42,15 +42,6 @@ pub struct Rescued {
     pub buried: i64,
 }
 
-/// What a beat tells the worker.
-#[derive(Debug, Clone, Copy)]
-pub struct Beat {
-    /// Counts up when a running job shall be cancelled.
-    pub cancels: i64,
-    /// The database's clock.
-    pub clock: Moment,
-}
-
 impl Store {
     /// Enters a worker into the crew; answers its id and the key of its advisory lock.
     pub async fn register(&self, worker: &Registration) -> Result<(WorkerId, i64), Error> {
@@ -94,7 +85,8 @@ impl Store {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// Shows that the worker lives, with the figures of its blocking threads (JSON text); `None` when the others have found it lost and given its jobs back.
+    /// Shows that the worker lives, with the figures of its blocking threads (JSON text), and answers the database's
+    /// clock; `None` when the others have found it lost and given its jobs back.
     pub async fn beat(
         &self,
         id: WorkerId,
@@ -103,11 +95,11 @@ impl Store {
         locked: bool,
         lock_key: i64,
         blocking: Option<&str>,
-    ) -> Result<Option<Beat>, Error> {
+    ) -> Result<Option<Moment>, Error> {
         let blocking = blocking.map(JsonText);
         let params: Params<'_> = &[&id, &running, &state, &locked, &lock_key, &blocking];
         let rows = self.query(&self.statements.worker_beat, params).await?;
-        Ok(rows.first().map(|row| Beat { cancels: row.get(0), clock: row.get(1) }))
+        Ok(rows.first().map(|row| row.get(0)))
     }
 
     /// Looks at all workers.

@@ -3,6 +3,22 @@
 //! Everything that is written about a claimed job is fenced by its claim; several rows are locked in order
 //! of id; no statement stands outside `sql/`.
 
+/// Awaits a call to the database. With the feature `chaos` the call may be late, dropped or not heard.
+#[cfg(not(feature = "chaos"))]
+macro_rules! call {
+    ($statement:expr, $call:expr) => {
+        $call.await
+    };
+}
+#[cfg(feature = "chaos")]
+macro_rules! call {
+    ($statement:expr, $call:expr) => {
+        $crate::store::chaos::strike($statement, $call).await
+    };
+}
+
+#[cfg(feature = "chaos")]
+pub mod chaos;
 mod claim;
 mod connect;
 mod crew;
@@ -39,7 +55,7 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, Recycling
 
 pub use claim::{ClaimOrder, Claimed, Lane};
 pub use connect::{ConnectError, Connector, ServerClient, ServerConnection, ServerStream};
-pub use crew::{Beat, Observed, Registration, Rescued};
+pub use crew::{Observed, Registration, Rescued};
 pub use duties::Kept;
 pub use enqueue::{Enqueued, NewJob, When, enqueue, enqueue_in};
 pub use error::Error;

@@ -47,7 +47,7 @@ impl Store {
     pub(super) async fn open_bare(&self) -> Result<Private, Error> {
         let server = self.shared.settings.direct_url.redacted();
         let (client, connection) =
-            self.shared.direct.connect().await.map_err(|error| connect_error(&server, error))?;
+            call!("connect", self.shared.direct.connect()).map_err(|error| connect_error(&server, error))?;
         let (heard, notices) = mpsc::unbounded_channel();
         tokio::spawn(drive(connection, heard, self.schema().to_owned()));
         let client = Arc::new(client);
@@ -110,7 +110,8 @@ impl Private {
     /// Sends commands that take no parameters and answer nothing.
     pub(super) async fn run(&self, statement: &'static str, text: &str) -> Result<(), Error> {
         let limit = self.store.shared.answer_limit;
-        match tokio::time::timeout(limit, self.client.batch_execute(text)).await {
+        let work = async { call!(statement, self.client.batch_execute(text)) };
+        match tokio::time::timeout(limit, work).await {
             Ok(outcome) => outcome.map_err(|source| Error::Statement { statement, source }),
             Err(_) => Err(Error::NoAnswer { statement, seconds: limit.as_secs() }),
         }

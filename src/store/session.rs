@@ -29,7 +29,7 @@ impl Store {
     pub(super) async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>, Error> {
         match &self.via {
             Via::Pool(_) => {
-                let mut lent = self.lend().await?;
+                let mut lent = call!("lend", self.lend())?;
                 let answer = self.send(lent.client(), statement, params).await;
                 lent.settled = settled(&answer);
                 answer
@@ -182,6 +182,7 @@ impl Store {
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
         let limit = self.shared.answer_limit;
+        let work = async { call!(statement.name, work) };
         let error = match tokio::time::timeout(limit, work).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(source)) => Error::Statement { statement: statement.name, source },
@@ -351,7 +352,8 @@ pub(super) const ONE_PLAN: &str =
 
 /// The session settings that our promises rest on, whatever the role's defaults are.
 ///
-/// Without bitmap scans, rows found by an array of ids are visited, and so locked, in order of id.
+/// Without bitmap scans, and without reading a small table as a whole, rows found by an array of ids are visited,
+/// and so locked, in order of id.
 ///
 /// Plans are made for each execution (about 0.3 ms). A kept one is made for the size that the tables have
 /// then: a worker that idles beside empty tables would keep plans that read all of jobs for every row it
@@ -380,7 +382,7 @@ pub(super) fn local_settings(statement_timeout: Duration) -> String {
         .join("; ")
 }
 
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 12] = [
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
     ("search_path", "pg_catalog"),
@@ -389,6 +391,7 @@ const SETTINGS: [(&str, &str); 11] = [
     ("intervalstyle", "'postgres'"),
     ("jit", "off"),
     ("enable_bitmapscan", "off"),
+    ("enable_seqscan", "off"),
     ("plan_cache_mode", "force_custom_plan"),
     ("bytea_output", "'hex'"),
     ("standard_conforming_strings", "on"),

@@ -35,7 +35,7 @@ impl Store {
         limit: Duration,
         keep: bool,
     ) -> SqlRun {
-        let mut lent = match self.lend().await {
+        let mut lent = match call!("lend", self.lend()) {
             Ok(lent) => lent,
             Err(error) => return SqlRun::Failed(Failure::retry_as(FailureClass::Sql, error.to_string())),
         };
@@ -48,7 +48,7 @@ impl Store {
             }
             Ok(Err(source)) => {
                 // A failed transaction is over only when the server says so.
-                lent.settled = lent.client().batch_execute("rollback").await.is_ok();
+                lent.settled = call!("rollback", lent.client().batch_execute("rollback")).is_ok();
                 SqlRun::Failed(failure(&source))
             }
             Err(_) => SqlRun::Failed(Failure::retry_as(
@@ -68,22 +68,28 @@ impl Store {
         keep: bool,
     ) -> Result<SqlRun, tokio_postgres::Error> {
         let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
-        // The handler's statement sees the role's own search_path, not ours.
-        let begin = format!("set local search_path to default; set local statement_timeout = {limit_ms}");
-        client.batch_execute(&(self.begin() + &begin)).await?;
+        // The handler's statement sees the role's own search_path and may be planned in every way, unlike ours.
+        let begin = format!(
+            "{}set local search_path to default; set local enable_seqscan to default; \
+             set local enable_bitmapscan to default; set local statement_timeout = {limit_ms}",
+            self.begin()
+        );
+        call!("begin", client.batch_execute(&begin))?;
         let payload: &RawValue = serde_json::from_str(&job.payload).unwrap_or(RawValue::NULL);
-        let result = effect(client, statement, payload).await?;
-        client.batch_execute("set local search_path = pg_catalog; set local statement_timeout = 0").await?;
+        let result = call!("effect", effect(client, statement, payload))?;
+        let ours = "set local search_path = pg_catalog; set local enable_seqscan = off; \
+                    set local enable_bitmapscan = off; set local statement_timeout = 0";
+        call!("begin", client.batch_execute(ours))?;
         let held = match self.finish_one(client, worker_id, job, Some(&result), keep).await {
             Ok(held) => held,
             Err(Error::Statement { source, .. }) => return Err(source),
             Err(error) => return Ok(SqlRun::Failed(Failure::retry_as(FailureClass::Sql, error.to_string()))),
         };
         if !held {
-            client.batch_execute("rollback").await?;
+            call!("rollback", client.batch_execute("rollback"))?;
             return Ok(SqlRun::ClaimLost);
         }
-        client.batch_execute("commit").await?;
+        call!("commit", client.batch_execute("commit"))?;
         Ok(SqlRun::Committed)
     }
 }

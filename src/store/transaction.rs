@@ -136,7 +136,8 @@ impl Store {
         };
         let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
         let begin = format!(
-            "{}set local search_path to default; set local statement_timeout = {limit_ms}",
+            "{}set local search_path to default; set local enable_seqscan to default; \
+             set local enable_bitmapscan to default; set local statement_timeout = {limit_ms}",
             self.begin()
         );
         lent.client().batch_execute(&begin).await.map_err(|error| failure(&error))?;
@@ -190,7 +191,8 @@ impl Store {
         enqueue: &[NewJob],
     ) -> Result<SqlRun, Failure> {
         // A savepoint is refused outside of a transaction: then the handler has ended it itself.
-        let own = "savepoint finish; set local search_path = pg_catalog; set local statement_timeout = 0";
+        let own = "savepoint finish; set local search_path = pg_catalog; set local enable_seqscan = off; \
+                   set local enable_bitmapscan = off; set local statement_timeout = 0";
         client.batch_execute(own).await.map_err(|error| failure(&error))?;
         let sent = |error: Error| match error {
             Error::Statement { source, .. } => failure(&source),

@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::held::StopReason;
+use super::silence::stop_when_silent;
 use super::watcher::{LOOK_EVERY, Watcher};
 use super::{DatabaseWay, Shared, Stopping};
-use crate::store::{Beat, Error, Notice, Observed, Private, Registration};
+use crate::store::{Error, Moment, Notice, Observed, Private, Registration};
 
 /// Between two beats.
 const BEAT_EVERY: Duration = Duration::from_secs(2);
-/// Without a beat that went through for so long, this worker stops its jobs: before anyone may take over.
-const SELF_STOP: Duration = Duration::from_secs(6);
+/// So many beats after one another, the jobs held are looked up: a notice of a cancellation may not have been heard.
+const BEATS_A_LOOK: u32 = 5;
 /// How long a connection may take to open. Longer than a beat, which waits for it; with one beat before and one
 /// after it still less than the time after which others take over.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -72,6 +73,7 @@ pub(super) fn start(
             tracing::error!("no runtime for the liveness thread");
             return;
         };
+        let (beaten, heard) = watch::channel(Instant::now());
         let mut life = Life {
             shared,
             registration,
@@ -80,14 +82,14 @@ pub(super) fn start(
             stopping,
             beater: None,
             listener: None,
-            beaten_at: Instant::now(),
-            stopped_itself: false,
-            cancels: 0,
+            beaten,
+            beats: 0,
             watcher: Watcher::new(),
             was_connected: false,
             connect_at: Instant::now(),
         };
         runtime.block_on(async {
+            tokio::spawn(stop_when_silent(life.shared.clone(), life.signals.clone(), heard));
             tokio::select! {
                 _ = ended => {}
                 () = life.go_on() => {}
@@ -111,9 +113,8 @@ struct Life {
     /// Hears notices.
     listener: Option<Private>,
     /// When the last beat that went through was sent.
-    beaten_at: Instant,
-    stopped_itself: bool,
-    cancels: i64,
+    beaten: watch::Sender<Instant>,
+    beats: u32,
     watcher: Watcher,
     was_connected: bool,
     /// After a try that failed, the next comes not before this.
@@ -150,7 +151,6 @@ impl Life {
                 next_beat = Instant::now() + BEAT_EVERY;
                 self.beat().await;
             }
-            self.stop_if_silent();
             self.watch().await;
             if Instant::now() >= next_kinds {
                 next_kinds = Instant::now() + KINDS_EVERY;
@@ -218,7 +218,7 @@ impl Life {
         let blocking = self.shared.blocking.as_ref().map(|pool| pool.figures().to_string());
         let beat = beater.store.beat(id, running, state, locked, self.lock_key, blocking.as_deref());
         match tokio::time::timeout(BEAT_EVERY, beat).await {
-            Ok(Ok(Some(beat))) => self.beaten(sent_at, beat).await,
+            Ok(Ok(Some(clock))) => self.beaten(sent_at, clock).await,
             Ok(Ok(None)) => self.enter_again().await,
             Ok(Err(error)) => self.beat_failed(Some(&error)),
             Err(_) => self.beat_failed(None),
@@ -238,12 +238,12 @@ impl Life {
         self.beater = None;
     }
 
-    async fn beaten(&mut self, sent_at: Instant, beat: Beat) {
-        self.beaten_at = sent_at;
-        self.shared.tally.set_clock(beat.clock);
+    async fn beaten(&mut self, sent_at: Instant, clock: Moment) {
+        self.beaten.send_replace(sent_at);
+        self.shared.tally.set_clock(clock);
         self.shared.database_works(DatabaseWay::Beat);
-        self.claims_again();
-        if std::mem::replace(&mut self.cancels, beat.cancels) != beat.cancels {
+        self.beats = (self.beats + 1) % BEATS_A_LOOK;
+        if self.beats == 0 {
             self.stop_cancelled().await;
         }
     }
@@ -263,37 +263,14 @@ impl Life {
                 // What was claimed in the old name until this moment.
                 self.give_up_claims();
                 self.lock_key = lock_key;
-                self.cancels = 0;
-                self.beaten_at = sent_at;
+                self.beaten.send_replace(sent_at);
                 tracing::info!(worker.id = id, "worker started again");
                 // The new lock is taken with new connections.
                 self.beater = None;
                 self.listener = None;
-                self.claims_again();
             }
             Ok(Err(error)) => self.beat_failed(Some(&error)),
             Err(_) => self.beat_failed(None),
-        }
-    }
-
-    fn claims_again(&mut self) {
-        if std::mem::take(&mut self.stopped_itself) {
-            tracing::info!("the database hears this worker again");
-            self.shared.silent.store(false, Ordering::Relaxed);
-            self.shared.changed.notify_one();
-        }
-    }
-
-    /// Before anyone may take over: a worker that cannot be sure to be seen stops its jobs itself.
-    fn stop_if_silent(&mut self) {
-        if !self.stopped_itself && self.beaten_at.elapsed() > SELF_STOP {
-            self.stopped_itself = true;
-            self.shared.silent.store(true, Ordering::Relaxed);
-            tracing::error!(
-                "no beat reached the database for {} s; this worker stops its jobs",
-                SELF_STOP.as_secs()
-            );
-            self.give_up_claims();
         }
     }
 

@@ -17,6 +17,7 @@ mod liveness;
 mod pace;
 mod pauses;
 mod progress;
+mod silence;
 mod tally;
 mod verdict;
 mod watcher;

@@ -130,3 +130,29 @@ async fn a_job_that_fails_while_its_cancellation_is_on_the_way_does_not_wait_for
     std::fs::write(scratch.path("go"), "").expect("a file");
     db.until_state(id, "cancelled").await;
 }
+
+#[tokio::test]
+async fn a_cancellation_that_is_left_uncommitted_holds_up_no_beat_and_no_other_cancellation() {
+    let db = Db::new().await;
+    let _worker = Crew::start(&db, NAP).await;
+    let running = db.insert("nap", FOR_EVER).await;
+    db.until_state(running, "running").await;
+    db.exec("insert into rowcrew.jobs (id, kind, run_at) values (101, 'nap', 'infinity'), (102, 'nap', 'infinity')")
+        .await;
+    let open = db.connect().await;
+    open.batch_execute(&format!("begin; select rowcrew.cancel({running}), rowcrew.cancel(101)"))
+        .await
+        .expect("both");
+
+    db.exec("set lock_timeout = '5s'").await;
+    assert_eq!(cancel(&db, 102).await, "cancelled");
+    let beat: i64 = db.one("select beat from rowcrew.workers").await;
+    db.until(&format!("(select beat > {beat} + 1 from rowcrew.workers)")).await;
+
+    open.batch_execute("commit").await.expect("committed");
+    db.until_state(running, "cancelled").await;
+    assert_eq!(
+        db.one::<i64>("select sum(cancelled)::bigint from rowcrew.job_stats where worker_id < 0").await,
+        2
+    );
+}
