@@ -7,8 +7,10 @@
 mod backlog;
 mod bloat;
 mod concurrency;
+mod disk;
 mod drain;
 mod enqueue;
+mod forms;
 mod latency;
 mod pooler;
 mod reference;
@@ -18,7 +20,7 @@ mod rig;
 
 use std::path::PathBuf;
 
-pub use report::{Figure, Goal, Report};
+pub use report::{Figure, Goal, Report, Row};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +41,15 @@ pub enum Bench {
     Replicas,
     /// Through PgBouncer in transaction mode, against a direct connection.
     Pooler,
+    /// Other ways to claim and finish on tables of their own, against the engine's.
+    Forms,
+    /// What a large backlog takes on disk, and how fast it gets there.
+    Disk,
 }
 
 impl Bench {
-    /// All of them, in the order of `bench all`.
-    pub const ALL: [Self; 8] = [
+    /// All of them, in the order of `bench all`, which leaves out the last two.
+    pub const ALL: [Self; 10] = [
         Self::Drain,
         Self::Enqueue,
         Self::Latency,
@@ -52,7 +58,14 @@ impl Bench {
         Self::Backlog,
         Self::Replicas,
         Self::Pooler,
+        Self::Forms,
+        Self::Disk,
     ];
+
+    /// Whether it judges this machine and this build; the others stand behind choices already made.
+    pub fn has_goals(self) -> bool {
+        !matches!(self, Self::Forms | Self::Disk)
+    }
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -65,6 +78,8 @@ impl Bench {
             Self::Backlog => "backlog",
             Self::Replicas => "replicas",
             Self::Pooler => "pooler",
+            Self::Forms => "forms",
+            Self::Disk => "disk",
         }
     }
 }
@@ -92,8 +107,10 @@ pub struct Settings {
     pub workers: Vec<usize>,
     /// Jobs at once, for `concurrency`.
     pub at_once: i64,
-    /// How large the backlog of `backlog` is.
+    /// How large the backlog of `backlog` and `disk` is.
     pub backlog: i64,
+    /// Only forms with this in their names, beside the engine's.
+    pub forms: String,
 }
 
 /// Runs one bench; `progress` hears what is going on.
@@ -112,6 +129,8 @@ pub async fn run(
         Bench::Backlog => backlog::run(&rig).await,
         Bench::Replicas => replicas::run(&rig).await,
         Bench::Pooler => pooler::run(&rig).await,
+        Bench::Forms => forms::run(&rig).await,
+        Bench::Disk => disk::run(&rig).await,
     };
     rig.stop();
     report

@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use indicatif::ProgressBar;
 use secrecy::ExposeSecret;
 
-use crate::bench::{Bench, Figure, Goal, Report, Settings, run as run_bench};
+use crate::bench::{Bench, Figure, Goal, Report, Row, Settings, run as run_bench};
 use crate::config::{self, Config};
 use crate::embedded::{Environment, locate};
 
@@ -37,9 +37,12 @@ pub(super) struct Args {
     /// Jobs at once, for `concurrency`.
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(i64).range(1..=20_000))]
     at_once: i64,
-    /// Jobs waiting beside those drained, for `backlog`; a tenth of it scheduled.
+    /// Jobs waiting beside those drained, for `backlog`, a tenth of it scheduled; all jobs of `disk`.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(0..=100_000_000))]
     backlog: i64,
+    /// For `forms`: only those with this in their names, beside the engine's.
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    forms: String,
     /// The major version of the private Postgres [default: what is installed].
     #[arg(long, value_name = "MAJOR")]
     postgres: Option<u32>,
@@ -61,6 +64,8 @@ enum What {
     Backlog,
     Replicas,
     Pooler,
+    Forms,
+    Disk,
     All,
 }
 
@@ -68,7 +73,8 @@ impl What {
     fn benches(self) -> Vec<Bench> {
         let name = clap::ValueEnum::to_possible_value(&self);
         let name = name.as_ref().map_or("", |value| value.get_name());
-        Bench::ALL.into_iter().filter(|bench| self == Self::All || bench.name() == name).collect()
+        let all = |bench: &Bench| self == Self::All && bench.has_goals();
+        Bench::ALL.into_iter().filter(|bench| all(bench) || bench.name() == name).collect()
     }
 }
 
@@ -101,6 +107,7 @@ pub(super) async fn run(
         workers: args.workers,
         at_once: args.at_once,
         backlog: args.backlog,
+        forms: args.forms,
     };
     let mut met = true;
     for bench in args.what.benches() {
@@ -128,11 +135,41 @@ fn print_report(report: &Report) {
     for figure in report.measured.iter().chain(&report.figures) {
         table.add_row(row(figure));
     }
-    println!("{}\n{table}", report.bench);
+    println!("{}", report.bench);
+    if !report.measured.is_empty() {
+        println!("{table}");
+    }
+    if !report.grid.is_empty() {
+        println!("{}", grid(&report.grid));
+    }
     for note in &report.notes {
         println!("  {note}");
     }
     println!();
+}
+
+/// One line a contender; each cell has the middle value, and the least and the largest where they differ.
+fn grid(rows: &[Row]) -> Table {
+    let mut names: Vec<&str> = Vec::new();
+    for figure in rows.iter().flat_map(|row| &row.figures) {
+        if !names.contains(&figure.name.as_str()) {
+            names.push(&figure.name);
+        }
+    }
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(std::iter::once("").chain(names.iter().copied()));
+    for row in rows {
+        let cell = |name: &&str| {
+            let figure = row.figures.iter().find(|figure| figure.name == **name)?;
+            let (min, median, max) = figure.spread();
+            let (min, median, max) = (number(min), number(median), number(max));
+            Some(if min == max { median } else { format!("{median} ({min} to {max})") })
+        };
+        let cells = names.iter().map(|name| cell(name).unwrap_or_else(|| "-".to_owned()));
+        table.add_row(std::iter::once(row.name.clone()).chain(cells));
+    }
+    table
 }
 
 fn row(figure: &Figure) -> [String; 6] {
