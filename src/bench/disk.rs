@@ -20,10 +20,12 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
     let (jobs, bytes) = (rig.settings.backlog, rig.settings.payload_bytes);
     let names = ["enqueued first half, jobs/s", "enqueued second half, jobs/s"];
     for fillfactor in [45, 100] {
-        rig.exec(&format!("truncate rowcrew.jobs; alter table rowcrew.jobs set (fillfactor = {fillfactor})")).await?;
+        rig.exec(&format!("truncate rowcrew.jobs; alter table rowcrew.jobs set (fillfactor = {fillfactor})"))
+            .await?;
         for half in names {
             rig.say(&format!("disk: fillfactor {fillfactor}, {half}"));
-            report.measure(&format!("fillfactor {fillfactor}: {half}"), enqueued(rig, jobs / 2, bytes).await?);
+            report
+                .measure(&format!("fillfactor {fillfactor}: {half}"), enqueued(rig, jobs / 2, bytes).await?);
         }
         rig.exec("vacuum analyze rowcrew.jobs").await?;
         sizes(rig, jobs, fillfactor, &mut report).await?;

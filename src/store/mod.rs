@@ -6,6 +6,7 @@
 mod claim;
 mod connect;
 mod crew;
+mod doctor;
 mod duties;
 mod enqueue;
 mod error;
@@ -33,6 +34,7 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, Recycling
 pub use claim::{ClaimOrder, Claimed, Lane};
 pub use connect::{ConnectError, Connector, ServerClient, ServerConnection, ServerStream};
 pub use crew::{Beat, Observed, Registration, Rescued};
+pub use doctor::{Head, Holder, IndexFacts, Load, QueueFacts, ServerFacts, TableFacts, Unserved};
 pub use duties::Kept;
 pub use enqueue::{Enqueued, NewJob, When};
 pub use error::Error;

@@ -9,6 +9,7 @@
 mod bad_rows;
 mod cancel;
 mod cli_dead;
+mod cli_doctor;
 mod cli_enqueue;
 mod cli_import;
 mod cli_jobs;

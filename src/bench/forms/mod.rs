@@ -35,7 +35,11 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
         .iter()
         .filter(|form| form.name == ENGINE.name || form.name.contains(&rig.settings.forms))
         .collect();
-    ensure!(chosen.len() > 1 || rig.settings.forms.is_empty(), "no form has {:?} in its name", rig.settings.forms);
+    ensure!(
+        chosen.len() > 1 || rig.settings.forms.is_empty(),
+        "no form has {:?} in its name",
+        rig.settings.forms
+    );
     report.grid.extend(chosen.iter().map(|form| Row::new(form.name)));
     for round in 1..=rig.settings.rounds {
         let mut reference = None;

@@ -20,7 +20,8 @@ const DUE: &str = "
     limit $3
     for update skip locked";
 
-const SET: &str = "state = 'running', attempts = j.attempts + 1, claimed_by = 1, claim_id = $4, claimed_at = now()";
+const SET: &str =
+    "state = 'running', attempts = j.attempts + 1, claimed_by = 1, claim_id = $4, claimed_at = now()";
 
 /// Columns of a claim's answer, from the row `j`.
 const ANSWER: &str = "j.id, j.payload::text as payload, j.due_at::text as due_at, j.ctid::text as place";
@@ -85,10 +86,7 @@ pub(super) fn claim(form: &Form) -> String {
             "update forms.jobs j set {SET} from (select due.shard, due.id {DUE}) p \
              where j.shard = p.shard and j.id = p.id returning {ANSWER}"
         ),
-        Claim::Hold => format!(
-            "select {} {DUE}",
-            ANSWER.replace("j.", "due.")
-        ),
+        Claim::Hold => format!("select {} {DUE}", ANSWER.replace("j.", "due.")),
         Claim::MoveEach => format!(
             "with gone as (delete from forms.jobs j where j.ctid = any (array(select due.ctid {DUE})) returning j.*), \
              flying as (insert into forms.flying ({COLUMNS}) select {COLUMNS} from gone) \
@@ -102,12 +100,17 @@ pub(super) fn claim(form: &Form) -> String {
         ),
         Claim::NoteOnly => return NOTE_ONLY.replace("{due}", &DUE.replace("for update skip locked", "")),
     };
-    let recorded = "insert into forms.claims (batch, ids) select $4, array_agg(c.id) from claimed c having count(*) > 0";
+    let recorded =
+        "insert into forms.claims (batch, ids) select $4, array_agg(c.id) from claimed c having count(*) > 0";
     let waits = "select set_config('synchronous_commit', 'off', true)";
     match (form.recorded, form.durable_claim) {
         (false, true) => claimed,
-        (false, false) => format!("with claimed as ({claimed}) select c.* from claimed c where ({waits}) <> ''"),
-        (true, true) => format!("with claimed as ({claimed}), recorded as ({recorded}) select c.* from claimed c"),
+        (false, false) => {
+            format!("with claimed as ({claimed}) select c.* from claimed c where ({waits}) <> ''")
+        }
+        (true, true) => {
+            format!("with claimed as ({claimed}), recorded as ({recorded}) select c.* from claimed c")
+        }
         (true, false) => format!(
             "with claimed as ({claimed}), recorded as ({recorded}) select c.* from claimed c where ({waits}) <> ''"
         ),
