@@ -44,8 +44,8 @@ pub(super) fn tables(form: &Form) -> String {
             like rowcrew.jobs including defaults including generated including identity including constraints
         ) with (fillfactor = {}, autovacuum_enabled = false);
         {indexes}
-        create table forms.flying (like forms.jobs including defaults, primary key (id));
-        create table forms.finished (like forms.jobs including defaults, primary key (id));
+        create table forms.flying (like forms.jobs including defaults including generated, primary key (id));
+        create table forms.finished (like forms.jobs including defaults including generated, primary key (id));
         create table forms.batches (batch bigint primary key, jobs forms.jobs[] not null);
         create table forms.claims (batch bigint primary key, ids bigint[] not null);
         create table forms.frontier (due_at timestamptz not null, id bigint not null);
