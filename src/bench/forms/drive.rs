@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_mins(10);
 /// Before a session that found nothing looks again: the others have what is left, or it lies behind the cursor.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// A tick of the kernel's count of processor time, in microseconds.
+const TICK_US: f64 = 10_000.0;
+
 /// The place in the order of jobs that a claim starts behind.
 type Place = (String, i64);
 
@@ -30,8 +33,15 @@ struct Shared {
     began: Instant,
 }
 
-/// Claims and finishes all jobs; answers how many a second.
-pub(super) async fn drain(rig: &Rig<'_>, form: &Form, jobs: i64) -> anyhow::Result<f64> {
+/// What a drain took.
+pub(super) struct Drained {
+    pub(super) jobs_per_second: f64,
+    /// Of the server's processors; `None` where the server does not tell.
+    pub(super) processor_us_per_job: Option<f64>,
+}
+
+/// Claims and finishes all jobs.
+pub(super) async fn drain(rig: &Rig<'_>, form: &Form, jobs: i64) -> anyhow::Result<Drained> {
     let mut sessions = Vec::new();
     for _ in 0..form.sessions {
         sessions.push(Session::open(rig, form).await?);
@@ -46,10 +56,14 @@ pub(super) async fn drain(rig: &Rig<'_>, form: &Form, jobs: i64) -> anyhow::Resu
     });
     let loops: Vec<_> =
         sessions.into_iter().map(|session| tokio::spawn(session.work(shared.clone()))).collect();
+    let mut ticks = Some(0);
     for one in loops {
-        one.await??;
+        ticks = ticks.zip(one.await??).map(|(sum, more)| sum + more);
     }
-    Ok(jobs as f64 / shared.began.elapsed().as_secs_f64())
+    Ok(Drained {
+        jobs_per_second: jobs as f64 / shared.began.elapsed().as_secs_f64(),
+        processor_us_per_job: ticks.map(|ticks| ticks as f64 * TICK_US / jobs as f64),
+    })
 }
 
 fn start() -> Place {
@@ -78,7 +92,9 @@ impl Session {
         Ok(Self { client, claim, finish })
     }
 
-    async fn work(self, shared: Arc<Shared>) -> anyhow::Result<()> {
+    /// Works until all jobs are claimed; answers the ticks of processor time that it took the server.
+    async fn work(self, shared: Arc<Shared>) -> anyhow::Result<Option<i64>> {
+        let before = self.ticks().await;
         let holds = shared.form.claim == Claim::Hold;
         let mut own = start();
         while shared.claimed.load(Ordering::Relaxed) < shared.jobs {
@@ -107,7 +123,11 @@ impl Session {
                 self.client.batch_execute("commit").await?;
             }
         }
-        Ok(())
+        Ok(before.zip(self.ticks().await).map(|(before, after)| after - before))
+    }
+
+    async fn ticks(&self) -> Option<i64> {
+        self.client.query_one(sql::PROCESSOR_TIME, &[]).await.ok().map(|row| row.get(0))
     }
 
     async fn end(&self, rows: &[Row], batch: i64) -> anyhow::Result<()> {

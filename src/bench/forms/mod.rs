@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use tokio_postgres::Client;
 
+use self::drive::Drained;
 use self::form::{ENGINE, FORMS, Form};
 use super::report::{Report, Row};
 use super::rig::Rig;
@@ -23,7 +24,7 @@ const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 /// What one run of a form came to.
 struct Run {
-    jobs_per_second: f64,
+    drained: Drained,
     wal_bytes_per_job: f64,
     /// The part of the updates that touched no index; `None` where nothing is updated.
     heap_only: Option<f64>,
@@ -46,10 +47,14 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
         for (at, form) in chosen.iter().enumerate() {
             rig.say(&format!("forms: round {round} of {}: {}", rig.settings.rounds, form.name));
             let run = measure(rig, form).await?;
-            let reference = *reference.get_or_insert(run.jobs_per_second);
+            let jobs_per_second = run.drained.jobs_per_second;
+            let reference = *reference.get_or_insert(jobs_per_second);
             let row = &mut report.grid[at];
-            row.measure("jobs/s", run.jobs_per_second);
-            row.measure("to the engine's", run.jobs_per_second / reference);
+            row.measure("jobs/s", jobs_per_second);
+            row.measure("to the engine's", jobs_per_second / reference);
+            if let Some(us) = run.drained.processor_us_per_job {
+                row.measure("server CPU us a job", us);
+            }
             row.measure("WAL bytes a job", run.wal_bytes_per_job);
             if let Some(share) = run.heap_only {
                 row.measure("heap-only %", share * 100.0);
@@ -71,11 +76,11 @@ async fn measure(rig: &Rig<'_>, form: &Form) -> anyhow::Result<Run> {
     let holder = if form.pinned { Some(pinned(rig, form, jobs, bytes).await?) } else { None };
     fill(rig, jobs, bytes).await?;
     let before = wal_bytes(&rig.client).await?;
-    let jobs_per_second = drive::drain(rig, form, jobs).await?;
+    let drained = drive::drain(rig, form, jobs).await?;
     let wal_bytes_per_job = (wal_bytes(&rig.client).await? - before) as f64 / jobs as f64;
     drop(holder);
     check_empty(rig, form).await?;
-    Ok(Run { jobs_per_second, wal_bytes_per_job, heap_only: heap_only(rig).await? })
+    Ok(Run { drained, wal_bytes_per_job, heap_only: heap_only(rig).await? })
 }
 
 /// Takes a snapshot, and drains as many jobs as will be measured while it is held.

@@ -69,6 +69,12 @@ pub(super) const FILL: &str = "
 pub(super) const UPDATES: &str = "
     select n_tup_upd, n_tup_hot_upd from pg_stat_user_tables where relid = 'forms.jobs'::regclass";
 
+/// The processor time that this session has used at the server, in hundredths of a second. Linux and superusers
+/// only.
+pub(super) const PROCESSOR_TIME: &str = "
+    select split_part(s.rest, ' ', 12)::int8 + split_part(s.rest, ' ', 13)::int8
+    from (select split_part(pg_read_file('/proc/self/stat'), ') ', 2) as rest) s";
+
 /// Takes a batch.
 pub(super) fn claim(form: &Form) -> String {
     let claimed = match form.claim {
