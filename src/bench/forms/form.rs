@@ -56,6 +56,7 @@ pub(super) enum Finish {
 
 /// One way to store, claim and finish jobs.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a choice of its own; no two exclude each other")]
 pub(super) struct Form {
     pub(super) name: &'static str,
     pub(super) fillfactor: u8,

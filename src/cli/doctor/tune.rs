@@ -1,5 +1,7 @@
 //! Proposes settings from what was measured; each with the facts it comes from.
 
+use std::fmt::{Display, Write as _};
+
 use serde::Serialize;
 
 use super::look::Sight;
@@ -23,7 +25,7 @@ pub(super) struct Proposal {
 }
 
 impl Proposal {
-    fn new(setting: &'static str, now: impl ToString, proposed: impl ToString, because: String) -> Self {
+    fn new(setting: &'static str, now: &impl Display, proposed: &impl Display, because: String) -> Self {
         Self { setting, now: now.to_string(), proposed: proposed.to_string(), because }
     }
 
@@ -64,7 +66,7 @@ fn concurrency(sight: &Sight, machine: &Machine, config: &Config) -> Proposal {
     let commands = config.handlers.values().any(|handler| matches!(handler.run, Run::Command(_)));
     let Some(run_ms) = load.run_ms.filter(|_| load.ended_1h >= ENDED_MIN) else {
         let because = format!("only {:.0} tries ended in the last hour, too few to go by", load.ended_1h);
-        return Proposal::new(name, now, now, because);
+        return Proposal::new(name, &now, &now, because);
     };
     let workers = load.workers.max(1);
     let at_once = load.busiest_per_second * run_ms / 1e3;
@@ -78,12 +80,13 @@ fn concurrency(sight: &Sight, machine: &Machine, config: &Config) -> Proposal {
         load.busiest_per_second
     );
     if commands {
-        because += &format!(
+        let _ = write!(
+            because,
             "; commands are processes: give those that compute a concurrency of {} ({} cores)",
             machine.cores, machine.cores
         );
     }
-    Proposal::new(name, now, proposed, because)
+    Proposal::new(name, &now, &proposed, because)
 }
 
 /// Statements are batches, so few connections carry much; what counts is that all workers' fit.
@@ -105,7 +108,7 @@ fn pool_size(sight: &Sight, config: &Config) -> Proposal {
         workers * (proposed + fixed),
         sight.server.max_connections
     );
-    Proposal::new("database.pool_size", now, proposed, because)
+    Proposal::new("database.pool_size", &now, &proposed, because)
 }
 
 /// Room on each page for the second version of a row, which a claim writes.
@@ -129,9 +132,9 @@ fn fillfactor(sight: &Sight, jobs: &TableFacts) -> Proposal {
         because += "; alter table ... set (fillfactor = 45) holds for pages written from then on";
     }
     if let Some(bytes) = sight.load.payload_bytes {
-        because += &format!("; payloads are {bytes:.0} bytes stored (mean of {})", sight.load.sampled);
+        let _ = write!(because, "; payloads are {bytes:.0} bytes stored (mean of {})", sight.load.sampled);
     }
-    Proposal::new("jobs fillfactor", jobs.fillfactor, proposed, because)
+    Proposal::new("jobs fillfactor", &jobs.fillfactor, &proposed, because)
 }
 
 /// A quarter of the memory, where the server has the machine for itself.
@@ -148,7 +151,7 @@ fn shared_buffers(sight: &Sight, machine: &Machine) -> Option<Proposal> {
         size(hot),
         size(sight.server.database_bytes)
     );
-    Some(Proposal::new("shared_buffers", size(now), size(proposed), because))
+    Some(Proposal::new("shared_buffers", &size(now), &size(proposed), because))
 }
 
 /// What the log takes between two checkpoints: short of it they come early, and write whole pages again.
@@ -166,7 +169,7 @@ fn max_wal_size(sight: &Sight) -> Proposal {
         sight.load.busiest_per_second,
         size((sight.load.busiest_per_second * bytes * CHECKPOINT_SECONDS) as u64)
     );
-    Proposal::new("max_wal_size", size(now), size(proposed), because)
+    Proposal::new("max_wal_size", &size(now), &size(proposed), because)
 }
 
 fn wal_compression(sight: &Sight) -> Option<Proposal> {
@@ -176,7 +179,7 @@ fn wal_compression(sight: &Sight) -> Option<Proposal> {
     let now = if sight.server.wal_compression { "on" } else { "off" };
     let because =
         format!("payloads are {bytes:.0} bytes, and whole pages of them go to the log after each checkpoint");
-    Some(Proposal::new("wal_compression", now, "on", because))
+    Some(Proposal::new("wal_compression", &now, &"on", because))
 }
 
 /// Bytes as the server writes them.
