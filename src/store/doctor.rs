@@ -10,6 +10,7 @@ use super::{Error, Store};
 
 /// Facts of the server.
 #[derive(Debug, Clone, Default, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "settings that are on or off")]
 pub struct ServerFacts {
     /// As the server writes it.
     pub version: String,
