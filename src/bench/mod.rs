@@ -8,8 +8,10 @@ mod backlog;
 mod bloat;
 mod chart;
 mod concurrency;
+mod disk;
 mod drain;
 mod enqueue;
+mod forms;
 mod latency;
 mod pooler;
 mod reference;
@@ -24,7 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use chart::draw;
-pub use report::{Axis, Figure, Goal, Line, Panel, Report};
+pub use report::{Axis, Figure, Goal, Line, Panel, Report, Row};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +50,15 @@ pub enum Bench {
     /// A constant trickle for minutes, while long transactions pin every dead row: the claims at the end
     /// against those at the start.
     Steady,
+    /// Other ways to claim and finish on tables of their own, against the engine's.
+    Forms,
+    /// What a large backlog takes on disk, and how fast it gets there.
+    Disk,
 }
 
 impl Bench {
-    /// All of them, in the order of `bench all`.
-    pub const ALL: [Self; 9] = [
+    /// All of them, in the order of `bench all`, which leaves out the last two.
+    pub const ALL: [Self; 11] = [
         Self::Drain,
         Self::Enqueue,
         Self::Latency,
@@ -62,7 +68,14 @@ impl Bench {
         Self::Replicas,
         Self::Pooler,
         Self::Steady,
+        Self::Forms,
+        Self::Disk,
     ];
+
+    /// Whether it judges this machine and this build; the others stand behind choices already made.
+    pub fn has_goals(self) -> bool {
+        !matches!(self, Self::Forms | Self::Disk)
+    }
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -76,6 +89,8 @@ impl Bench {
             Self::Replicas => "replicas",
             Self::Pooler => "pooler",
             Self::Steady => "steady",
+            Self::Forms => "forms",
+            Self::Disk => "disk",
         }
     }
 
@@ -89,6 +104,8 @@ impl Bench {
             Self::Bloat | Self::Backlog => 3,
             Self::Replicas => settings.workers.len(),
             Self::Steady => return 1,
+            // They say for themselves how far they are.
+            Self::Forms | Self::Disk => return 0,
         };
         a_round * settings.rounds
     }
@@ -131,6 +148,8 @@ pub struct Settings {
     pub steady_time: Duration,
     /// Jobs a second that `steady` puts in.
     pub steady_rate: u32,
+    /// Only forms with this in their names, beside the engine's.
+    pub forms: String,
 }
 
 /// What a bench says while it goes on.
@@ -169,6 +188,8 @@ pub async fn run(bench: Bench, settings: &Settings, listener: Listener<'_>) -> a
         Bench::Replicas => replicas::run(&rig).await,
         Bench::Pooler => pooler::run(&rig).await,
         Bench::Steady => steady::run(&rig).await,
+        Bench::Forms => forms::run(&rig).await,
+        Bench::Disk => disk::run(&rig).await,
     };
     debug_assert!(
         report.is_err() || [0, bench.runs(settings)].contains(&rig.runs_begun()),

@@ -66,8 +66,43 @@ pub struct Report {
     pub figures: Vec<Figure>,
     /// Curves, of the last round where there are several.
     pub panels: Vec<Panel>,
+    /// Many contenders, each with the same few figures.
+    pub grid: Vec<Row>,
     /// What a reader must know.
     pub notes: Vec<String>,
+}
+
+/// One contender of a grid.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Which contender.
+    pub name: String,
+    /// What was measured of it.
+    pub figures: Vec<Figure>,
+}
+
+impl Row {
+    /// One of which nothing was measured yet.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), figures: Vec::new() }
+    }
+
+    /// Notes a value of one more round.
+    pub fn measure(&mut self, name: &str, value: f64) {
+        push(&mut self.figures, name, value);
+    }
+
+    fn json(&self) -> Value {
+        json!({ "name": self.name, "figures": self.figures.iter().map(Figure::json).collect::<Vec<_>>() })
+    }
+}
+
+/// Adds a round's value to the figure of this name.
+fn push(figures: &mut Vec<Figure>, name: &str, value: f64) {
+    match figures.iter_mut().find(|figure| figure.name == name) {
+        Some(figure) => figure.rounds.push(value),
+        None => figures.push(Figure { name: name.to_owned(), rounds: vec![value], goal: None }),
+    }
 }
 
 impl Figure {
@@ -109,12 +144,7 @@ impl Report {
 
     /// Notes what a contender reached in one more round.
     pub fn measure(&mut self, name: &str, value: f64) {
-        match self.measured.iter_mut().find(|figure| figure.name == name) {
-            Some(figure) => figure.rounds.push(value),
-            None => {
-                self.measured.push(Figure { name: name.to_owned(), rounds: vec![value], goal: None });
-            }
-        }
+        push(&mut self.measured, name, value);
     }
 
     /// Notes the rate that a contender reached in one more round, and keeps its curve instead of that of the
@@ -160,7 +190,9 @@ impl Report {
     /// The report as JSON.
     pub fn json(&self) -> Value {
         let all = |figures: &[Figure]| figures.iter().map(Figure::json).collect::<Vec<_>>();
-        json!({ "bench": self.bench, "measured": all(&self.measured), "figures": all(&self.figures), "notes": self.notes })
+        let grid: Vec<Value> = self.grid.iter().map(Row::json).collect();
+        json!({ "bench": self.bench, "measured": all(&self.measured), "figures": all(&self.figures), "grid": grid,
+            "notes": self.notes })
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Usage;
 use super::bench_bar::Bar;
-use crate::bench::{Bench, Figure, Goal, Report, Settings, draw, restore, run as run_bench};
+use crate::bench::{Bench, Figure, Goal, Report, Row, Settings, draw, restore, run as run_bench};
 use crate::config::{self, Config};
 use crate::embedded::{Environment, locate};
 
@@ -62,9 +62,12 @@ pub(super) struct Args {
     /// Jobs a second that `steady` puts in.
     #[arg(long, default_value_t = 800, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
-    /// Jobs waiting beside those drained, for `backlog`; a tenth of it scheduled.
+    /// Jobs waiting beside those drained, for `backlog`, a tenth of it scheduled; all jobs of `disk`.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(0..=100_000_000))]
     backlog: i64,
+    /// For `forms`: only those with this in their names, beside the engine's.
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    forms: String,
     /// The major version of the private Postgres [default: what is installed].
     #[arg(long, value_name = "MAJOR")]
     postgres: Option<u32>,
@@ -91,6 +94,8 @@ enum What {
     Replicas,
     Pooler,
     Steady,
+    Forms,
+    Disk,
     All,
 }
 
@@ -98,7 +103,8 @@ impl What {
     fn benches(self) -> Vec<Bench> {
         let name = clap::ValueEnum::to_possible_value(&self);
         let name = name.as_ref().map_or("", |value| value.get_name());
-        Bench::ALL.into_iter().filter(|bench| self == Self::All || bench.name() == name).collect()
+        let all = |bench: &Bench| self == Self::All && bench.has_goals();
+        Bench::ALL.into_iter().filter(|bench| all(bench) || bench.name() == name).collect()
     }
 }
 
@@ -192,6 +198,7 @@ impl Args {
             at_once: self.at_once,
             nap: Duration::from_millis(self.nap_ms),
             backlog: self.backlog,
+            forms: self.forms.clone(),
             clients: self.clients.into(),
             time: Duration::from_secs_f64(self.seconds),
             inserts: self.inserts as usize,
@@ -208,11 +215,41 @@ fn print_report(report: &Report) {
     for figure in report.measured.iter().chain(&report.figures) {
         table.add_row(row(figure));
     }
-    println!("{}\n{table}", report.bench);
+    println!("{}", report.bench);
+    if !report.measured.is_empty() {
+        println!("{table}");
+    }
+    if !report.grid.is_empty() {
+        println!("{}", grid(&report.grid));
+    }
     for note in &report.notes {
         println!("  {note}");
     }
     println!();
+}
+
+/// One line a contender; each cell has the middle value, and the least and the largest where they differ.
+fn grid(rows: &[Row]) -> Table {
+    let mut names: Vec<&str> = Vec::new();
+    for figure in rows.iter().flat_map(|row| &row.figures) {
+        if !names.contains(&figure.name.as_str()) {
+            names.push(&figure.name);
+        }
+    }
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(std::iter::once("").chain(names.iter().copied()));
+    for row in rows {
+        let cell = |name: &&str| {
+            let figure = row.figures.iter().find(|figure| figure.name == **name)?;
+            let (min, median, max) = figure.spread();
+            let (min, median, max) = (number(min), number(median), number(max));
+            Some(if min == max { median } else { format!("{median} ({min} to {max})") })
+        };
+        let cells = names.iter().map(|name| cell(name).unwrap_or_else(|| "-".to_owned()));
+        table.add_row(std::iter::once(row.name.clone()).chain(cells));
+    }
+    table
 }
 
 fn row(figure: &Figure) -> [String; 6] {

@@ -8,6 +8,7 @@ mod confirm;
 mod database;
 mod dead;
 mod demo;
+mod doctor;
 mod enqueue;
 mod enqueue_file;
 mod exec_limited;
@@ -100,6 +101,8 @@ enum Verb {
     Workers(workers::Args),
     /// Print depths, rates and times by queue and kind.
     Stats(stats::Args),
+    /// Check the database and the crew, and say what to do; propose settings.
+    Doctor(doctor::Args),
     /// Show, check or print an example of the configuration.
     Config(config::Args),
     /// Print a script that completes rowcrew's words in your shell.
@@ -140,6 +143,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Queues(args) => in_runtime(queues::run(args, &load()?)),
         Verb::Kinds(args) => in_runtime(kinds::run(args, &load()?)),
         Verb::Workers(args) => in_runtime(workers::run(args, &load()?)),
+        Verb::Doctor(args) => in_runtime(doctor::run(args, &load()?)),
         Verb::Stats(args) => in_runtime(stats::run(args, &load()?)),
         Verb::Demo(args) => {
             anyhow::ensure!(

@@ -22,6 +22,7 @@ pub mod chaos;
 mod claim;
 mod connect;
 mod crew;
+mod doctor;
 mod duties;
 mod enqueue;
 mod error;
@@ -56,6 +57,7 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, Recycling
 pub use claim::{ClaimOrder, Claimed, Lane};
 pub use connect::{ConnectError, Connector, ServerClient, ServerConnection, ServerStream};
 pub use crew::{Observed, Registration, Rescued};
+pub use doctor::{Head, Holder, IndexFacts, Load, QueueFacts, ServerFacts, TableFacts, Unserved};
 pub use duties::Kept;
 pub use enqueue::{Enqueued, NewJob, When, enqueue, enqueue_in};
 pub use error::Error;

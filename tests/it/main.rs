@@ -12,6 +12,7 @@ mod blocking;
 mod cancel;
 mod children;
 mod cli_dead;
+mod cli_doctor;
 mod cli_enqueue;
 mod cli_import;
 mod cli_jobs;

@@ -14,8 +14,10 @@ const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// Those that run for every batch of jobs: no bitmap scans here, which read all matches before the first.
 const HOT: [&str; 6] =
     ["job_claim", "job_claim_in_turn", "job_finish", "job_discard", "job_requeue", "job_bury"];
+/// Those that must not depend on one way to join either, though they run more rarely.
+const STEADY: [&str; 2] = ["claim_forget", "worker_rescue"];
 /// These look at 20,000 or 100,000 rows anyway, which is all there are here: any way to read them is right.
-const WIDE: [&str; 2] = ["jobs_list", "stats_read"];
+const WIDE: [&str; 4] = ["jobs_list", "stats_read", "doctor_load", "doctor_queues"];
 /// For people, once in a while: with the statistics of empty tables these may read all dead letters.
 const FOR_PEOPLE: [&str; 2] = ["dead_list", "dead_discard_many"];
 const OFF: [&str; 4] = ["enable_hashjoin", "enable_mergejoin", "enable_material", "enable_sort"];
@@ -137,7 +139,8 @@ fn arguments(name: &str) -> Vec<String> {
             let why = each(r#"{"reason": "exhausted", "error": {"attempt": 1}, "message": "no"}"#);
             vec![ids, claims, why, worker, batches]
         }
-        "claims_reclaim" | "depth_sample" | "kinds_list" | "queues_list" | "stats_read" => vec![],
+        "claims_reclaim" | "depth_sample" | "doctor_load" | "doctor_queues" | "kinds_list"
+        | "queues_list" | "stats_read" => vec![],
         "dead_count" => vec!["'kind.1'".into(), "null".into(), "null".into(), "10000".into()],
         "dead_discard" => vec!["'{100001, 100002, 100050}'".into()],
         "dead_discard_many" => {
@@ -308,13 +311,81 @@ async fn no_one_way_to_join_or_sort_is_needed_for_the_plans_of_the_hot_path() {
         let mut all = String::new();
         for setting in OFF {
             db.exec(&format!("set {setting} = off")).await;
-            all +=
-                &report(&db.client, |name| HOT.contains(&name), &format!("{setting} = off, {statistics:?}"))
-                    .await;
+            let names = |name: &str| HOT.contains(&name) || STEADY.contains(&name);
+            all += &report(&db.client, names, &format!("{setting} = off, {statistics:?}")).await;
             db.exec(&format!("reset {setting}")).await;
         }
         assert!(all.is_empty(), "{all}");
     }
+}
+
+/// What apps and people call all day, each on jobs of [`seeded`].
+const CALLS: [&str; 16] = [
+    "enqueue('kind.1')",
+    "enqueue('kind.1', unique_key => 'new')",
+    "enqueue('kind.3', unique_key => 'key 10')",
+    r#"enqueue_many('[{"kind": "kind.1"}, {"kind": "kind.3", "unique_key": "key 10"}]')"#,
+    "cancel(4711)",
+    "cancel(101)",
+    "cancel(100007)",
+    "cancel(200007)",
+    "cancel(999999)",
+    "bury(4712)",
+    "bury(102)",
+    "revive(100007)",
+    "why(4711)",
+    "why(101)",
+    "pause('mail')",
+    "resume('slow')",
+];
+/// For people, once in a while.
+const RARE_CALLS: [&str; 2] = ["revive(kind => 'kind.1', at_most => 100)", "purge('mail', 100)"];
+/// Tables with more than a few rows that were read through in this transaction.
+const READ_THROUGH: &str = "select string_agg(relname || ': ' || seq_tup_read || ' rows', ', ')
+    from pg_stat_xact_user_tables
+    where schemaname = 'rowcrew' and seq_tup_read > 0 and relname not in ('workers', 'queues')";
+
+/// The tables that a call reads through, by what the server counts; the call is undone.
+async fn read_through(db: &Db, call: &str, settings: &str) -> Option<String> {
+    db.exec(&format!("begin; {settings}; select rowcrew.{call}")).await;
+    let read = db.one(READ_THROUGH).await;
+    db.exec("rollback").await;
+    read
+}
+
+#[tokio::test]
+async fn no_function_reads_a_table_of_jobs_through() {
+    for statistics in [Statistics::Fresh, Statistics::OfEmptyTables] {
+        let db = seeded(statistics).await;
+        // The jobs were given their ids.
+        db.exec("alter table rowcrew.jobs alter id restart with 1000000").await;
+        let rare = if statistics == Statistics::Fresh { &RARE_CALLS[..] } else { &[] };
+        for mode in MODES {
+            for setting in OFF.iter().chain(&["enable_bitmapscan"]) {
+                // Plans made under other settings must not be kept.
+                let settings =
+                    format!("set local plan_cache_mode = {mode}; set local {setting} = off; discard plans");
+                for call in CALLS.iter().chain(rare) {
+                    let read = read_through(&db, call, &settings).await;
+                    assert_eq!(read, None, "{call}, {mode}, {setting} = off, {statistics:?}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_reads_a_table_of_jobs_through_is_noticed() {
+    let db = seeded(Statistics::Fresh).await;
+    db.exec(
+        "create function rowcrew.planted() returns bigint language sql as
+         'select count(*) from rowcrew.jobs where progress is not null'",
+    )
+    .await;
+    assert_eq!(
+        read_through(&db, "planted()", "set local jit = off").await.as_deref(),
+        Some("jobs: 24000 rows")
+    );
 }
 
 #[tokio::test]
