@@ -1,6 +1,8 @@
 //! A drain through PgBouncer in transaction mode, against one with direct connections.
 
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -47,7 +49,6 @@ struct Pooler {
 impl Pooler {
     async fn start(rig: &Rig<'_>) -> anyhow::Result<Option<Self>> {
         let Some(socket_dir) = rig.socket_dir() else { return Ok(None) };
-        let is_root = rustix::process::geteuid().is_root();
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let folder = rig.settings.scratch.join(format!("rowcrew-pooler-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
@@ -62,9 +63,10 @@ impl Pooler {
             ),
         )?;
         let mut command = Command::new("pgbouncer");
-        // It refuses root.
-        if is_root {
-            command.args(["-u", "nobody"]);
+        // It refuses root, and nobody but the server's own user may enter the folder of its socket.
+        if rustix::process::geteuid().is_root() {
+            let owner = std::fs::metadata(&socket_dir)?;
+            command.uid(owner.uid()).gid(owner.gid());
         }
         let child = command
             .arg("-q")
