@@ -30,7 +30,7 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(600);
 /// How long a rescue may take; as above. One that takes longer is found done, or done again.
 const RESCUE_MAX: Duration = Duration::from_secs(4);
 /// How often the paused kinds are read. So long a worker that hears no notices may go on with a kind.
-const KINDS_EVERY: Duration = Duration::from_secs(1);
+const KINDS_EVERY: Duration = Duration::from_secs(5);
 /// Without being heard for so long the listener is sent a notice of its own.
 const LISTENER_CHECK: Duration = Duration::from_secs(5);
 
@@ -127,6 +127,7 @@ impl Life {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut next_beat = Instant::now();
         let mut next_check = Instant::now() + LISTENER_CHECK;
+        let mut next_watch = Instant::now();
         let mut next_kinds = Instant::now();
         let shared = self.shared.clone();
         loop {
@@ -151,7 +152,10 @@ impl Life {
                 next_beat = Instant::now() + BEAT_EVERY;
                 self.beat().await;
             }
-            self.watch().await;
+            if Instant::now() >= next_watch {
+                self.watch().await;
+                next_watch = Instant::now() + self.watcher.pause(self.shared.crew.load(Ordering::Relaxed));
+            }
             if Instant::now() >= next_kinds {
                 next_kinds = Instant::now() + KINDS_EVERY;
                 self.write_pauses().await;

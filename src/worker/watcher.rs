@@ -8,6 +8,8 @@ use crate::store::Observed;
 
 /// Between two looks at the others. Two looks find a killed worker within about a second.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The longest pause between two looks, which a large crew shares. Well below the time after which silence counts.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A lock that is gone in two looks this far apart is gone for good; a worker whose connections were cut takes
 /// it again in less.
 const UNLOCKED_FOR: Duration = Duration::from_millis(450);
@@ -46,6 +48,17 @@ impl Watcher {
         self.locks_count_from = Some(now + CUT_GRACE);
     }
 
+    /// How long to wait before the next look. A crew shares them: together they look eight times a second or less,
+    /// and whoever has seen a lock gone looks again at once. Who is alone has nobody to look at.
+    pub(super) fn pause(&self, crew: u32) -> Duration {
+        match crew {
+            _ if self.seen.values().any(|seen| seen.unlocked_at.is_some()) => Duration::ZERO,
+            0 | 1 => PAUSE_MAX,
+            // A little less than so many ticks, so that none is missed by a hair.
+            crew => (LOOK_EVERY * (crew / 4)).saturating_sub(LOOK_EVERY / 10).min(PAUSE_MAX),
+        }
+    }
+
     /// Takes in one look at everybody, and answers who is lost.
     pub(super) fn look(&mut self, now: Instant, own: WorkerId, all: &[Observed]) -> Vec<Observed> {
         if self.looked_at.replace(now).is_some_and(|last| now - last > GAP_MAX) {
@@ -75,6 +88,15 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crew_shares_its_looks_and_who_has_seen_a_lock_gone_looks_again_at_once() {
+        let mut watcher = Watcher::new();
+        let pauses = [1, 2, 7, 8, 12, 500].map(|crew| watcher.pause(crew).as_millis());
+        assert_eq!(pauses, [2_000, 0, 450, 950, 1_450, 2_000]);
+        watcher.look(Instant::now(), 1, &[GONE]);
+        assert_eq!(watcher.pause(500), Duration::ZERO);
+    }
 
     const LIVES: Observed = Observed { id: 2, beat: 1, locked: true, provable: true };
     const GONE: Observed = Observed { locked: false, ..LIVES };

@@ -210,7 +210,7 @@ async fn a_wrong_password_and_a_standby_are_named() {
     std::fs::write(cluster.data_dir().join("standby.signal"), "").expect("the sign of a standby");
     cluster.recover().expect("a standby");
     let error = refusal(&socket);
-    assert!(error.contains("is a read-only standby: use the primary's URL"), "{error}");
+    assert!(error.contains("is a read-only standby"), "{error}");
     let output = rowcrew(&["migrate", "--database-url", &socket]);
     assert!(!output.ok && output.stderr.contains("read-only standby"), "{}", output.stderr);
 }

@@ -75,35 +75,27 @@ impl Process {
 /// Kills all that carry one of the marks, all they started, and all in groups and sessions they lead; answers how
 /// many there were.
 ///
-/// Numbers are visited upwards and a process with a pending kill cannot fork, so what is born meanwhile is met
-/// later in the same pass, or in the next one.
+/// All are found before the first is killed: the children of a dead process belong to another parent, and those
+/// without a mark, in a session of their own, would be related to nobody any more.
 pub(super) fn kill_once(marks: &[&str]) -> usize {
     let own = std::process::id().cast_signed();
-    let mut found = HashSet::new();
-    let mut others = Vec::new();
-    for pid in numbers().into_iter().filter(|pid| *pid != own) {
-        let Some(process) = Process::read(pid) else { continue };
-        if process.carries(marks) {
-            process.kill();
-            found.insert(pid);
-        } else {
-            others.push(process);
+    let all = numbers().into_iter().filter(|pid| *pid != own).filter_map(Process::read);
+    let (mut doomed, mut others): (Vec<_>, Vec<_>) = all.partition(|process| process.carries(marks));
+    let mut found: HashSet<i32> = doomed.iter().map(|process| process.pid).collect();
+    loop {
+        let related = |process: &Process| {
+            [process.parent, process.group, process.session].iter().any(|number| found.contains(number))
+        };
+        let (more, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(related);
+        if more.is_empty() {
+            break;
         }
+        found.extend(more.iter().map(|process| process.pid));
+        doomed.extend(more);
+        others = rest;
     }
-    let mut known = 0;
-    while found.len() > known {
-        known = found.len();
-        others.retain(|process| {
-            let near = [process.parent, process.group, process.session];
-            let related = near.iter().any(|number| found.contains(number));
-            if related {
-                process.kill();
-                found.insert(process.pid);
-            }
-            !related
-        });
-    }
-    found.len()
+    doomed.iter().for_each(Process::kill);
+    doomed.len()
 }
 
 fn numbers() -> Vec<i32> {
@@ -182,7 +174,9 @@ mod tests {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .expect("it starts");
-        let stdout = child.stdout.take().expect("piped");
+        let mut stdout = child.stdout.take().expect("piped");
+        // A line says that all of them have started.
+        std::io::Read::read_exact(&mut stdout, &mut [0]).expect("a line");
         kill_all(&[&mark]);
         // Its end means that nobody holds it any more.
         std::io::read_to_string(stdout).expect("text");
