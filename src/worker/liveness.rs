@@ -22,8 +22,7 @@ use crate::store::{Error, Moment, Notice, Observed, Private, Registration};
 const BEAT_EVERY: Duration = Duration::from_secs(2);
 /// So many beats after one another, the jobs held are looked up: a notice of a cancellation may not have been heard.
 const BEATS_A_LOOK: u32 = 5;
-/// How long a connection may take to open. Longer than a beat, which waits for it; with one beat before and one
-/// after it still less than the time after which others take over.
+/// How long a connection may take to open: with a beat before and one after it less than others wait to take over.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// Pause after a connection that was refused; below the 800 ms of the pools, for the beat goes first.
 const CONNECT_PAUSE: Duration = Duration::from_millis(600);
