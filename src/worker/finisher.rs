@@ -76,10 +76,11 @@ fn next_group(waiting: &mut Vec<Ended>) -> Vec<Ended> {
 /// Writes one group; answers those that the database refuses to write at all.
 async fn write_group(shared: &Shared, mut group: Vec<Ended>) -> Vec<Ended> {
     let batches = shared.held.count_off(group.iter().map(|ended| ended.batch));
-    let older = shared.held.strike(group.iter().map(|ended| (ended.ending.id, ended.ending.claim_id)));
+    let claim = |ended: &Ended| (ended.ending.id, ended.ending.claim_id);
+    let older = shared.held.strike(group.iter().map(claim));
     if !older.is_empty() {
-        shared.count_stale(older.len(), older.iter().copied());
-        group.retain(|ended| !older.contains(&ended.ending.id));
+        shared.count_stale(older.len(), older.iter().map(|(id, _)| *id));
+        group.retain(|ended| !older.contains(&claim(ended)));
     }
     let endings: Vec<&Ending> = group.iter().filter(|e| !e.written).map(|e| &e.ending).collect();
     match write(shared, &endings, &batches).await {

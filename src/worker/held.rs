@@ -80,17 +80,17 @@ impl Held {
     }
 
     /// Strikes out jobs whose ends are about to be written; answers those that we do not hold by this claim any
-    /// more.
+    /// more. The same job may be among both: it was taken from us, and came back under another claim.
     ///
     /// The database checks the claims of a group of endings together; that no job is in a group under an
     /// older claim than the one it is held by is seen to here.
-    pub(super) fn strike(&self, ending: impl Iterator<Item = (JobId, ClaimId)>) -> Vec<JobId> {
+    pub(super) fn strike(&self, ending: impl Iterator<Item = (JobId, ClaimId)>) -> Vec<(JobId, ClaimId)> {
         let mut inner = self.lock();
         let mut older = Vec::new();
         for (id, claim_id) in ending {
             match inner.jobs.entry(id) {
                 Entry::Occupied(held) if held.get().0 == claim_id => drop(held.remove()),
-                _ => older.push(id),
+                _ => older.push((id, claim_id)),
             }
         }
         older

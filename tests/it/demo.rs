@@ -180,9 +180,8 @@ fn assert_proves(proof: &Value, files: usize) {
     let reasons: Vec<_> =
         proof["dead"].as_array().expect("a list").iter().map(|dead| &dead["reason"]).collect();
     assert_eq!(reasons, ["exhausted", "permanent", "permanent"]);
-    // What it held when it was chosen may have ended before the signal came, on a busy machine all of it.
     let rescued = |field: &str| proof["rescue"][field].as_i64().expect("a number");
-    assert!(rescued("held") >= 1 && (0..=rescued("held")).contains(&rescued("given_back")), "{proof:#}");
+    assert!(rescued("held") >= 1 && rescued("given_back") == rescued("held"), "{proof:#}");
     assert!(rescued("after_ms") > 0, "{proof:#}");
 }
 
@@ -227,7 +226,7 @@ fn an_interrupted_demo_leaves_nothing_behind_at_any_moment() {
         ("They are only read", Signal::TERM),
         ("runs in", Signal::INT),
         ("worker-2 starts", Signal::INT),
-        ("SIGKILL to worker-1", Signal::HUP),
+        ("SIGKILL to worker-", Signal::HUP),
     ] {
         let mut demo = Demo::start(&folder.0, &[]);
         demo.hear(moment);
@@ -245,7 +244,7 @@ fn an_interrupted_demo_leaves_nothing_behind_at_any_moment() {
 fn a_killed_demo_takes_its_workers_and_its_database_with_it() {
     let folder = Folder::with_files(40);
     let mut demo = Demo::start(&folder.0, &[]);
-    demo.hear("SIGKILL to worker-1");
+    demo.hear("SIGKILL to worker-");
     demo.signal(Signal::KILL);
     demo.ended();
     demo.until_nothing_is_left();

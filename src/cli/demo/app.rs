@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::store::{self, Connector, ServerClient, ServerUrl, Store};
 
+/// How soon the server is asked again whether a statement has ended.
+const BUSY_POLL: Duration = Duration::from_millis(5);
+const QUIET_LOOKS: u32 = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PAYLOAD_BYTES_MAX: u32 = 1 << 20;
 
@@ -15,8 +18,10 @@ const PAYLOAD_BYTES_MAX: u32 = 1 << 20;
 pub(super) const ENQUEUE: &str = include_str!("sql/enqueue.sql");
 /// The statement of the SQL handler.
 pub(super) const RECORD: &str = include_str!("sql/record.sql");
-/// The jobs of `sql/enqueue_odd.sql`.
-pub(super) const ODD_JOBS: u64 = 10;
+/// The jobs of `sql/enqueue_odd.sql` and `sql/enqueue_naps.sql`.
+pub(super) const ODD_JOBS: u64 = 6 + NAPS;
+/// The jobs of `sql/enqueue_naps.sql`.
+pub(super) const NAPS: u64 = 4;
 /// Those of them that fail and then succeed.
 pub(super) const FLAKY: u64 = 3;
 /// Those of them that must end among the dead letters.
@@ -93,14 +98,31 @@ impl App {
         self.client.execute(ENQUEUE, &[&payloads]).await.context("enqueue.sql")
     }
 
+    /// Enqueues jobs that take long enough to be caught at work.
+    pub(super) async fn enqueue_naps(&self) -> anyhow::Result<()> {
+        self.client.batch_execute(include_str!("sql/enqueue_naps.sql")).await.context("enqueue_naps.sql")
+    }
+
     pub(super) async fn progress(&self) -> anyhow::Result<Progress> {
         let row = self.client.query_one(include_str!("sql/progress.sql"), &[]).await?;
         let count = |at: usize| row.get::<_, i64>(at) as u64;
         Ok(Progress { ended: count(0), open: count(1), workers: count(2) })
     }
 
-    /// How many jobs a worker holds.
-    pub(super) async fn held(&self, worker: &str) -> anyhow::Result<i64> {
+    /// The name of the worker that holds most jobs; `None` when nobody holds any.
+    pub(super) async fn busiest(&self) -> anyhow::Result<Option<String>> {
+        Ok(self.client.query_opt(include_str!("sql/busiest.sql"), &[]).await?.map(|row| row.get(0)))
+    }
+
+    /// How many jobs a worker holds that does nothing any more, once the server has done what it asked before.
+    pub(super) async fn held_by_frozen(&self, worker: &str) -> anyhow::Result<i64> {
+        // What it has sent may not have been read yet: quiet for one look is not enough.
+        let mut quiet = 0;
+        while quiet < QUIET_LOOKS {
+            let busy: bool = self.client.query_one(include_str!("sql/busy.sql"), &[&worker]).await?.get(0);
+            quiet = if busy { 0 } else { quiet + 1 };
+            tokio::time::sleep(BUSY_POLL).await;
+        }
         Ok(self.client.query_one(include_str!("sql/held.sql"), &[&worker]).await?.get(0))
     }
 

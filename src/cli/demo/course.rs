@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use serde::Serialize;
 
-use super::app::{App, Progress};
+use super::app::{App, NAPS, Progress};
 use super::crew::Crew;
 use super::say::Say;
 
@@ -19,7 +19,7 @@ const STALL: Duration = Duration::from_secs(45);
 pub(super) struct Rescue {
     pub(super) worker: String,
     pub(super) pid: u32,
-    /// Jobs it held, as seen just before its end.
+    /// Jobs it held when it was killed: it was frozen first, so that the count stands still.
     pub(super) held: i64,
     /// Jobs the other worker gave back.
     pub(super) given_back: i64,
@@ -29,7 +29,12 @@ pub(super) struct Rescue {
 /// Where the story is.
 enum Chapter {
     Working,
-    Killed { rescue: Rescue, at: Instant },
+    /// Half of the jobs have ended, and some have begun that take their time.
+    HalfWay,
+    Killed {
+        rescue: Rescue,
+        at: Instant,
+    },
     Rescued(Rescue),
 }
 
@@ -43,7 +48,7 @@ pub(super) async fn run(app: &App, crew: &mut Crew, say: &Say, total: u64) -> an
         looks.tick().await;
         let progress = app.progress().await?;
         say.count(progress.ended, total);
-        crew.check(usize::from(!matches!(chapter, Chapter::Working)))?;
+        crew.check()?;
         if progress.ended != last.0 {
             last = (progress.ended, Instant::now());
         }
@@ -51,7 +56,13 @@ pub(super) async fn run(app: &App, crew: &mut Crew, say: &Say, total: u64) -> an
             bail!("no job has ended for {} s. {}", STALL.as_secs(), crew.last_words());
         }
         chapter = match chapter {
-            Chapter::Working => half_way(app, crew, say, progress, total).await?,
+            // Not before both live: else one might be done with all of it before the other has begun.
+            Chapter::Working if progress.ended * 2 < total - NAPS || progress.workers < 2 => Chapter::Working,
+            Chapter::Working => {
+                app.enqueue_naps().await?;
+                Chapter::HalfWay
+            }
+            Chapter::HalfWay => half_way(app, crew, say, progress).await?,
             Chapter::Killed { rescue, at } => rescued(app, crew, say, rescue, at).await?,
             Chapter::Rescued(rescue) if progress.open == 0 => {
                 say.end();
@@ -62,23 +73,21 @@ pub(super) async fn run(app: &App, crew: &mut Crew, say: &Say, total: u64) -> an
     }
 }
 
-/// Kills the first worker when half of the jobs have ended and it holds others.
-async fn half_way(
-    app: &App,
-    crew: &mut Crew,
-    say: &Say,
-    progress: Progress,
-    total: u64,
-) -> anyhow::Result<Chapter> {
-    if progress.ended * 2 < total || progress.workers < 2 {
-        return Ok(Chapter::Working);
-    }
-    let held = app.held("worker-1").await?;
+/// Kills the worker that holds most, while it holds something.
+async fn half_way(app: &App, crew: &mut Crew, say: &Say, progress: Progress) -> anyhow::Result<Chapter> {
+    let Some(name) = app.busiest().await?.or_else(|| (progress.open == 0).then(|| "worker-1".to_owned()))
+    else {
+        return Ok(Chapter::HalfWay);
+    };
+    // What is counted must still be there when the kill comes.
+    crew.freeze(&name)?;
+    let held = app.held_by_frozen(&name).await?;
     if held == 0 && progress.open > 0 {
-        return Ok(Chapter::Working);
+        crew.thaw(&name)?;
+        return Ok(Chapter::HalfWay);
     }
-    let killed = crew.kill_first()?;
-    let rescue = Rescue { worker: killed.name.clone(), pid: killed.pid(), held, given_back: 0, after_ms: 0 };
+    let killed = crew.kill(&name)?;
+    let rescue = Rescue { worker: name, pid: killed.pid(), held, given_back: 0, after_ms: 0 };
     say.line(&format!(
         "  Half-way: SIGKILL to {} (pid {}), which holds {held} jobs at this moment.",
         rescue.worker, rescue.pid
@@ -99,7 +108,7 @@ async fn rescued(
     };
     let after_ms = at.elapsed().as_millis() as u64;
     say.line(&format!(
-        "  After {after_ms} ms worker-2 has noticed and given its {given_back} unfinished jobs back."
+        "  After {after_ms} ms the other worker has noticed and given its {given_back} unfinished jobs back."
     ));
     let new = crew.start()?;
     say.line(&format!("  {} (pid {}) takes its place.", new.name, new.pid()));

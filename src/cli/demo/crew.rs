@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
@@ -39,6 +40,7 @@ pub(super) struct Worker {
     pub(super) name: String,
     child: Child,
     log: PathBuf,
+    killed: bool,
 }
 
 impl Crew {
@@ -69,20 +71,43 @@ impl Crew {
                 command.env_remove(own);
             }
         }
-        command.env("DATABASE_URL", &self.url).current_dir(&self.root);
+        // Its connections bear its name.
+        let url =
+            format!("{}{}application_name={name}", self.url, if self.url.contains('?') { '&' } else { '?' });
+        command.env("DATABASE_URL", url).current_dir(&self.root);
         // Its own group: the terminal's Ctrl-C is for the demo, which then ends its workers.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(File::create(&log)?);
         let child = command.spawn().with_context(|| self.program.display().to_string())?;
-        self.workers.push(Worker { name, child, log });
+        self.workers.push(Worker { name, child, log, killed: false });
         Ok(self.workers.last().expect("just pushed"))
     }
 
-    /// Ends the first worker as a crash would, and answers with it.
-    pub(super) fn kill_first(&mut self) -> io::Result<&Worker> {
-        let first = self.workers.first_mut().ok_or(io::ErrorKind::NotFound)?;
-        first.child.kill()?;
-        first.child.wait()?;
-        Ok(first)
+    /// Stops a worker where it is.
+    pub(super) fn freeze(&mut self, name: &str) -> anyhow::Result<()> {
+        let pid = self.worker(name)?.signal(Signal::STOP)?;
+        // Only then has its last thread stopped.
+        waitpid(Some(pid), WaitOptions::UNTRACED)?;
+        Ok(())
+    }
+
+    /// Lets a worker go on.
+    pub(super) fn thaw(&mut self, name: &str) -> anyhow::Result<()> {
+        self.worker(name)?.signal(Signal::CONT)?;
+        Ok(())
+    }
+
+    /// Ends a worker as a crash would, and answers with it.
+    pub(super) fn kill(&mut self, name: &str) -> anyhow::Result<&Worker> {
+        let worker = self.worker(name)?;
+        worker.child.kill()?;
+        worker.child.wait()?;
+        worker.killed = true;
+        Ok(worker)
+    }
+
+    fn worker(&mut self, name: &str) -> anyhow::Result<&mut Worker> {
+        let found = self.workers.iter_mut().find(|worker| worker.name == name);
+        found.with_context(|| format!("the demo has no {name}"))
     }
 
     /// The process numbers of all workers there ever were.
@@ -90,9 +115,9 @@ impl Crew {
         self.workers.iter().map(Worker::pid).collect()
     }
 
-    /// Fails when a worker other than the `killed` first ones has ended.
-    pub(super) fn check(&mut self, killed: usize) -> anyhow::Result<()> {
-        for worker in self.workers.iter_mut().skip(killed) {
+    /// Fails when a worker has ended that was not killed.
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+        for worker in self.workers.iter_mut().filter(|worker| !worker.killed) {
             if let Some(status) = worker.child.try_wait()? {
                 bail!("{} ended by itself ({status}). {}", worker.name, worker.last_words());
             }
@@ -120,6 +145,12 @@ impl Drop for Crew {
 impl Worker {
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<Pid> {
+        let pid = Pid::from_raw(self.pid() as i32).ok_or(io::ErrorKind::NotFound)?;
+        kill_process(pid, signal)?;
+        Ok(pid)
     }
 
     /// Waits for an end that was asked for, and makes one when it does not come.
@@ -158,7 +189,7 @@ fn configuration(program: &Path, hook: &str, secret: &SecretString) -> anyhow::R
                 "type": "http", "url": hook, "secret": secret.expose_secret(), "backoff": again.clone(),
             },
             "demo.flaky": { "type": "fail", "max_attempts": 4, "backoff": again },
-            // Two at once in each worker, so that each of two workers holds some of the four.
+            // Fewer at once than there are, so that neither of two workers is done with all of them at once.
             "demo.nap": { "type": "sleep", "concurrency": 2 },
             "demo.echo": { "type": "echo" },
         },

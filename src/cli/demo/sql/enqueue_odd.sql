@@ -1,6 +1,4 @@
 insert into rowcrew.jobs (kind, payload, priority) values
-    ('demo.nap', '{"ms": 1000}', 0), ('demo.nap', '{"ms": 1000}', 0),
-    ('demo.nap', '{"ms": 1000}', 0), ('demo.nap', '{"ms": 1000}', 0),
     ('demo.flaky', '{"class": "transient", "times": 1}', 5),
     ('demo.flaky', '{"class": "transient", "times": 2}', 5),
     ('demo.flaky', '{"class": "transient", "times": 2}', 5),
