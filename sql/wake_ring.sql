@@ -1,7 +1,7 @@
--- Rings for idle workers by hand, after jobs came back.
+-- Tells all workers that jobs came back: they may stand before what has been claimed since.
 --
 -- Params:  none
 -- Returns: pg_notify void
 -- Locks:   none
 -- Plan:    none
-select pg_notify('rowcrew_jobs', 'wake ' || 'rowcrew')
+select pg_notify('rowcrew_jobs', 'back ' || 'rowcrew')

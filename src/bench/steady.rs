@@ -30,6 +30,8 @@ const REPORTS: u32 = 3;
 /// A report's transaction takes so many windows, and reads both tables so many times in it.
 const REPORT_WINDOWS: u32 = 2;
 const REPORT_READS: u32 = 24;
+/// How often a statement that does nothing is timed.
+const NOTHING_EVERY: Duration = Duration::from_millis(10);
 /// What the worker logs of its claims.
 const LOG: &str = "warn,rowcrew::worker::dispatch::claims=debug";
 const READS: &str = "select count(*), avg(length(payload::text)) from rowcrew.finished_jobs; \
@@ -49,6 +51,8 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
     let claims = read_claims(workers.take_log().context("the worker has no log")?, began);
     let started_at = clock(&rig.client).await?;
     let load = Load::start(rig, time).await?;
+    let (sender, nothings) = mpsc::channel();
+    let nothing = tokio::spawn(time_nothing(rig.connect().await?, began, sender));
     let mut dead = Vec::new();
     for n in 1..=WINDOWS {
         rig.say(Progress::Doing(&format!(
@@ -62,11 +66,19 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
         dead.push(dead_rows(&rig.client).await?);
     }
     let (put_in, lasted) = (load.stop().await?, began.elapsed());
+    nothing.abort();
     pinned.batch_execute("rollback").await?;
     rig.until_empty(&mut workers).await?;
     drop(workers);
-    let found =
-        Found { windows: windows(&claims, window), waits: waits(rig, started_at, window).await?, dead };
+    let claims: Vec<Claim> = claims.iter().collect();
+    let nothings: Vec<Claim> = nothings.try_iter().collect();
+    let found = Found {
+        windows: windows(claims.iter(), window),
+        sweeps: windows(claims.iter().filter(|claim| claim.sweep), window).0,
+        nothings: windows(nothings.iter(), window),
+        waits: waits(rig, started_at, window).await?,
+        dead,
+    };
     Ok(found.report(rig, put_in as f64 / lasted.as_secs_f64(), window))
 }
 
@@ -74,6 +86,7 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
 struct Claim {
     at: Duration,
     took_ms: f64,
+    sweep: bool,
 }
 
 /// The worker's log, read on a thread of its own until the worker ends. What is no claim is passed on.
@@ -83,7 +96,10 @@ fn read_claims(log: ChildStderr, began: Instant) -> mpsc::Receiver<Claim> {
         for line in BufReader::new(log).lines().map_while(Result::ok) {
             let entry: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
             match entry["duration_ms"].as_f64().filter(|_| entry["message"] == "claimed") {
-                Some(took_ms) => drop(sender.send(Claim { at: began.elapsed(), took_ms })),
+                Some(took_ms) => {
+                    let sweep = entry["claim.sweep"] == true;
+                    drop(sender.send(Claim { at: began.elapsed(), took_ms, sweep }));
+                }
                 None => eprintln!("{line}"),
             }
         }
@@ -176,14 +192,15 @@ async fn dead_rows(client: &Client) -> anyhow::Result<i64> {
     Ok(client.query_one(dead, &[]).await?.get(0))
 }
 
-/// The claims of one window.
+/// The claims of one window, sweeps among them, or other things that took their time.
 struct Window {
-    claims: usize,
+    count: usize,
     p50_ms: f64,
     p99_ms: f64,
+    most_ms: f64,
 }
 
-fn windows(claims: &mpsc::Receiver<Claim>, window: Duration) -> (Vec<Window>, Window) {
+fn windows<'a>(claims: impl Iterator<Item = &'a Claim>, window: Duration) -> (Vec<Window>, Window) {
     let mut times = vec![Vec::new(); WINDOWS as usize];
     for claim in claims {
         let n = (claim.at.as_secs_f64() / window.as_secs_f64()) as usize;
@@ -201,7 +218,21 @@ impl Window {
         let at = |part: f64| {
             times.get((times.len().saturating_sub(1) as f64 * part).round() as usize).copied().unwrap_or(0.0)
         };
-        Self { claims: times.len(), p50_ms: at(0.5), p99_ms: at(0.99) }
+        Self { count: times.len(), p50_ms: at(0.5), p99_ms: at(0.99), most_ms: at(1.0) }
+    }
+}
+
+/// Times a statement that does nothing, until it is dropped: what the machine's load alone costs any statement.
+async fn time_nothing(client: Client, began: Instant, times: mpsc::Sender<Claim>) -> anyhow::Result<()> {
+    let nothing = client.prepare("select").await?;
+    let mut ticks = tokio::time::interval(NOTHING_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let sent = Instant::now();
+        client.execute(&nothing, &[]).await?;
+        let took_ms = sent.elapsed().as_secs_f64() * 1e3;
+        times.send(Claim { at: began.elapsed(), took_ms, sweep: false })?;
     }
 }
 
@@ -237,6 +268,8 @@ async fn waits(rig: &Rig<'_>, started_at: f64, window: Duration) -> anyhow::Resu
 /// All that is known at the end.
 struct Found {
     windows: (Vec<Window>, Window),
+    sweeps: Vec<Window>,
+    nothings: (Vec<Window>, Window),
     waits: Vec<Wait>,
     dead: Vec<i64>,
 }
@@ -252,6 +285,7 @@ impl Found {
         report.measure("claims, p99 ms", all.p99_ms);
         report.measure("claims at the start, p99 ms", mean(&windows[..EDGE]));
         report.measure("claims at the end, p99 ms", mean(&windows[windows.len() - EDGE..]));
+        report.measure("a statement that does nothing, p99 ms", self.nothings.1.p99_ms);
         report.measure("longest wait of a due job, s", longest);
         report
             .measure("backlog at most, jobs", self.waits.iter().map(|w| w.backlog).max().unwrap_or(0) as f64);
@@ -269,9 +303,12 @@ impl Found {
             (window * REPORT_WINDOWS).as_secs_f64()
         ));
         for (n, ((claims, wait), dead)) in windows.iter().zip(&self.waits).zip(&self.dead).enumerate() {
+            let (sweeps, nothing) = (&self.sweeps[n], &self.nothings.0[n]);
             report.notes.push(format!(
-                "window {}: {} claims, p50 {:.2} ms, p99 {:.2} ms; longest wait {:.3} s, backlog at most {}, {dead} dead rows",
-                n + 1, claims.claims, claims.p50_ms, claims.p99_ms, wait.longest_s, wait.backlog
+                "window {}: {} claims, p50 {:.2} ms, p99 {:.2} ms; {} sweeps, {:.1} to {:.1} ms; a statement that \
+                 does nothing p50 {:.2} ms, p99 {:.2} ms; longest wait {:.3} s, backlog at most {}, {dead} dead rows",
+                n + 1, claims.count, claims.p50_ms, claims.p99_ms, sweeps.count, sweeps.p50_ms, sweeps.most_ms,
+                nothing.p50_ms, nothing.p99_ms, wait.longest_s, wait.backlog
             ));
         }
         report

@@ -18,6 +18,8 @@ const CHANNEL: &str = "rowcrew_jobs";
 pub enum Notice {
     /// There may be jobs to claim.
     Wake,
+    /// Jobs were given back: they may stand before those that were claimed last.
+    Back,
     /// A running job shall be cancelled.
     Cancel,
     /// A kind was paused or resumed.
@@ -125,6 +127,7 @@ async fn drive(mut connection: ServerConnection, heard: mpsc::UnboundedSender<No
             Ok(AsyncMessage::Notification(note)) if note.channel() == CHANNEL => {
                 let notice = match note.payload().split_once(' ') {
                     Some(("wake", to)) if to == schema => Notice::Wake,
+                    Some(("back", to)) if to == schema => Notice::Back,
                     Some(("cancel", to)) if to == schema => Notice::Cancel,
                     Some(("kinds", to)) if to == schema => Notice::Kinds,
                     _ => continue,

@@ -43,7 +43,7 @@ impl Store {
         listener.listen().await?;
         listener.store.ring().await?;
         let heard = tokio::time::timeout(NOTICE_WAIT, listener.next_notice()).await;
-        Ok(if heard == Ok(Some(Notice::Wake)) { Carries::Everything } else { Carries::NoNotices })
+        Ok(if heard == Ok(Some(Notice::Back)) { Carries::Everything } else { Carries::NoNotices })
     }
 }
 

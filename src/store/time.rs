@@ -27,6 +27,12 @@ impl Moment {
         Duration::from_micros(self.0.saturating_sub(earlier.0).max(0) as u64)
     }
 
+    /// So much earlier.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(span.as_micros() as i64))
+    }
+
     /// Microseconds since 1970.
     pub fn unix_micros(self) -> i64 {
         self.0.saturating_add(946_684_800_000_000)

@@ -2,8 +2,9 @@
 //!
 //! A worker remembers the place of the last job it took from each lane and looks only behind it: the entries
 //! of jobs that are running or gone then cost nothing, however many a long snapshot keeps from being removed.
-//! What appears before that place (a transaction that committed late, a retry, a revival, a job given back)
-//! is found by a sweep from the start.
+//! What appears before that place is found in two ways. A transaction that committed a little later than its
+//! neighbours: by beginning a little before the cursor, where there is time to. All else (a long transaction, a
+//! retry, a revival, a job given back): by a sweep from the start, which is the dearer the more is pinned.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,21 +12,31 @@ use std::time::{Duration, Instant};
 use crate::Job;
 use crate::store::{Claimed, Lane, Moment};
 
-/// The least and the longest time between two sweeps while jobs flow. A job before the cursor waits for at
-/// most the longer one; when nothing is found behind the cursors, a sweep follows at once.
+/// The least and the longest time between two sweeps. A job before the cursor waits for at most the longer one.
 const SWEEP_MIN: Duration = Duration::from_millis(25);
-const SWEEP_MAX: Duration = Duration::from_secs(2);
+const SWEEP_MAX: Duration = Duration::from_secs(5);
 /// Sweeps take at most this part of the time: one in so many.
-const SWEEP_SHARE: u32 = 20;
+const SWEEP_SHARE: u32 = 50;
+/// From here on a sweep is slow: jobs that have just come do not wait for it.
+const SWEEP_SLOW: Duration = Duration::from_millis(5);
+/// However often somebody says that jobs came back, so long is left between two sweeps.
+const SWEEP_CALLED: Duration = Duration::from_millis(250);
+/// How far before the cursor a claim begins that does not follow a full one: longer than commits of small
+/// transactions overtake each other, and short enough that what was taken in this time costs little to pass.
+const NEAR: Duration = Duration::from_millis(250);
 
 /// The start of everything.
 const START: (Moment, i64) = (Moment::NEG_INFINITY, 0);
 
-/// The lanes of one worker, queue by queue, and in each queue by priority.
+/// The lanes of one set of kinds, queue by queue, and in each queue by priority.
 pub(super) struct Lanes {
     all: Vec<Lane>,
     per_queue: usize,
+    last_sweep: Instant,
     next_sweep: Instant,
+    sweep_takes: Duration,
+    /// The last claim brought all it asked for: behind it there is more.
+    full: bool,
 }
 
 impl Lanes {
@@ -34,7 +45,15 @@ impl Lanes {
             let queue: Arc<str> = queue.as_str().into();
             (0..=9).map(move |priority| Lane { queue: queue.clone(), priority, after: START })
         };
-        Self { all: queues.iter().flat_map(lane).collect(), per_queue: 10, next_sweep: Instant::now() }
+        let (all, now) = (queues.iter().flat_map(lane).collect(), Instant::now());
+        Self {
+            all,
+            per_queue: 10,
+            last_sweep: now,
+            next_sweep: now,
+            sweep_takes: Duration::ZERO,
+            full: false,
+        }
     }
 
     /// The lanes for the next claim, and whether it is a sweep. Each claim begins with another queue, so that
@@ -43,12 +62,21 @@ impl Lanes {
         self.all.rotate_left(self.per_queue);
         let sweep = Instant::now() >= self.next_sweep;
         let mut lanes = self.all.clone();
-        if sweep {
-            for lane in &mut lanes {
-                lane.after = START;
+        for lane in &mut lanes {
+            match lane.after {
+                _ if sweep => lane.after = START,
+                (due_at, _) if !self.full && due_at > Moment::NEG_INFINITY => {
+                    lane.after = (due_at.before(NEAR), 0);
+                }
+                _ => {}
             }
         }
         (lanes, sweep)
+    }
+
+    /// Whether the next claim is a sweep beside which others should go on.
+    pub(super) fn sweeps_slowly(&self) -> bool {
+        !self.full && self.sweep_takes >= SWEEP_SLOW && Instant::now() >= self.next_sweep
     }
 
     /// Notes what a claim brought.
@@ -67,17 +95,17 @@ impl Lanes {
             }
             self.all[at].after = self.all[at].after.max(one.place);
         }
-        if sweep && jobs.len() == asked {
-            self.next_sweep = Instant::now() + (took * SWEEP_SHARE * crew).clamp(SWEEP_MIN, SWEEP_MAX);
-        } else if jobs.len() < asked {
-            // There is nothing more behind the cursors, or anywhere: the next look is at everything.
-            self.sweep_next();
+        self.full = jobs.len() == asked;
+        if sweep {
+            self.sweep_takes = took;
+            self.last_sweep = Instant::now();
+            self.next_sweep = self.last_sweep + (took * SWEEP_SHARE * crew).clamp(SWEEP_MIN, SWEEP_MAX);
         }
     }
 
-    /// Something may have come back before the cursors.
+    /// Jobs may have come back before the cursors.
     pub(super) fn sweep_next(&mut self) {
-        self.next_sweep = Instant::now();
+        self.next_sweep = self.next_sweep.min(self.last_sweep + SWEEP_CALLED);
     }
 }
 
@@ -107,15 +135,22 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_comes_back_short_is_followed_by_a_sweep() {
+    fn a_claim_after_a_full_one_begins_at_the_cursor_and_after_a_short_one_a_little_before() {
         let mut lanes = Lanes::new(&["a".to_owned()]);
         assert!(lanes.next().1, "the first look is at everything");
-        lanes.claimed(&[claimed("a", 5, (10, 1))], 1, true, Duration::from_secs(9), 1);
-        let (some, sweep) = lanes.next();
-        assert!(!sweep);
-        assert!(some.iter().any(|lane| lane.after == (Moment(10), 1)));
+        let place = (NEAR.as_micros() as i64 + 10, 7);
+        lanes.claimed(&[claimed("a", 5, place)], 1, true, Duration::from_secs(9), 1);
+        let began = |lanes: &mut Lanes| {
+            let (some, sweep) = lanes.next();
+            assert!(!sweep, "the last one took long");
+            some.iter().find(|lane| lane.priority == 5).expect("a lane").after
+        };
+        assert_eq!(began(&mut lanes), (Moment(place.0), 7));
         lanes.claimed(&[], 1, false, Duration::ZERO, 1);
-        assert!(lanes.next().1);
+        assert_eq!(began(&mut lanes), (Moment(10), 0));
+        assert_eq!(lanes.next().0[0].after, START, "a lane from which nothing was taken");
+        lanes.sweep_next();
+        assert!(lanes.next_sweep <= lanes.last_sweep + SWEEP_CALLED, "not in five seconds only");
     }
 
     #[test]

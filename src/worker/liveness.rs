@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::held::StopReason;
 use super::silence::stop_when_silent;
 use super::watcher::{LOOK_EVERY, Watcher};
-use super::{DatabaseWay, Shared, Stopping};
+use super::{DatabaseWay, Shared, Signal, Stopping};
 use crate::store::{Error, Moment, Notice, Observed, Private, Registration};
 
 /// Between two beats.
@@ -32,15 +32,6 @@ const RESCUE_MAX: Duration = Duration::from_secs(4);
 const KINDS_EVERY: Duration = Duration::from_secs(5);
 /// Without being heard for so long the listener is sent a notice of its own.
 const LISTENER_CHECK: Duration = Duration::from_secs(5);
-
-/// What the worker hears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signal {
-    /// There may be jobs.
-    Wake,
-    /// Jobs that are held and not begun must be given up.
-    ClaimsLost,
-}
 
 /// The running thread.
 pub(super) struct Alive {
@@ -188,7 +179,7 @@ impl Life {
                 Ok(Ok(private)) => {
                     self.listener = Some(private);
                     // What was said meanwhile was not heard.
-                    let _ = self.signals.send(Signal::Wake);
+                    self.signal(Signal::Back);
                     self.stop_cancelled().await;
                 }
                 Ok(Err(error)) => {
@@ -279,14 +270,17 @@ impl Life {
 
     fn give_up_claims(&self) {
         self.shared.stop_everything(StopReason::ClaimLost);
-        let _ = self.signals.send(Signal::ClaimsLost);
+        self.signal(Signal::ClaimsLost);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let _ = self.signals.send(signal);
     }
 
     async fn heard(&mut self, notice: Notice) {
         match notice {
-            Notice::Wake => {
-                let _ = self.signals.send(Signal::Wake);
-            }
+            Notice::Wake => self.signal(Signal::Wake),
+            Notice::Back => self.signal(Signal::Back),
             Notice::Cancel => self.stop_cancelled().await,
             Notice::Kinds => self.read_pauses().await,
         }
@@ -372,7 +366,7 @@ impl Life {
                     "a worker was lost; its jobs are given back"
                 );
                 let _ = beater.store.ring().await;
-                let _ = self.signals.send(Signal::Wake);
+                self.signal(Signal::Back);
             }
             // It lives, or somebody was quicker.
             Ok(Ok(None)) => {}

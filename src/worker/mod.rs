@@ -115,6 +115,17 @@ struct Shared {
     silent: AtomicBool,
 }
 
+/// What the worker hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    /// There may be jobs.
+    Wake,
+    /// There may be jobs where this worker has already looked.
+    Back,
+    /// Jobs that are held and not begun must be given up.
+    ClaimsLost,
+}
+
 /// The ways to the database that may fail each by itself.
 #[derive(Debug, Clone, Copy)]
 enum DatabaseWay {

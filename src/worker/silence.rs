@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::Shared;
 use super::held::StopReason;
-use super::liveness::Signal;
+use super::{Shared, Signal};
 
 /// Without a beat that went through for so long, this worker stops its jobs.
 const SELF_STOP: Duration = Duration::from_secs(6);

@@ -40,14 +40,18 @@ pub(super) async fn next_answer(claiming: &mut FuturesUnordered<JoinHandle<Answe
 }
 
 impl Dispatch {
-    pub(super) fn claim(&mut self, asked: usize) {
+    pub(super) fn claim(&mut self, mut asked: usize) {
         let batch = self.next_batch;
         self.next_batch += 1;
+        if self.sweeping.is_none() && self.orders[0].lanes.sweeps_slowly() {
+            asked = asked.div_ceil(2);
+            self.sweeping = Some((batch, asked));
+        }
         self.coming += asked;
         let arm = std::mem::take(&mut self.arm_next);
         let shared = self.shared.clone();
         let kinds = self.kinds_to_claim();
-        let (lanes, sweep) = self.lanes.next();
+        let (lanes, sweep) = self.orders[0].lanes.next();
         let worker_id = shared.worker_id();
         let in_turn = self.turns.taken(self.crew());
         self.claiming.push(tokio::spawn(async move {
@@ -63,16 +67,22 @@ impl Dispatch {
                 }
                 Err(error) => (false, Err(error)),
             };
-            Answer { worker_id, batch, kinds, asked, sweep, in_turn, took: began.elapsed(), sent, outcome }
+            let took = began.elapsed();
+            Answer { worker_id, batch, kinds, asked, sweep, in_turn, took, sent, outcome }
         }));
     }
 
     pub(super) fn claimed(&mut self, answer: Answer) {
         let Answer { worker_id, batch, kinds, asked, sweep, in_turn, took, sent, outcome } = answer;
+        self.sweeping.take_if(|(sweep, _)| *sweep == batch);
         // Each kind is in one order; those that are paused were left out.
         let is_of = |order: &&mut Kinds| kinds.first().is_some_and(|kind| order.names.contains(kind));
+        let crew = self.crew();
         if let Some(order) = self.orders.iter_mut().find(is_of) {
             order.more = outcome.as_ref().is_ok_and(|claimed| claimed.len() == asked);
+            if let Ok(claimed) = &outcome {
+                order.lanes.claimed(claimed, asked, sweep, took, crew);
+            }
         }
         match outcome {
             Ok(claimed) => {
@@ -88,7 +98,6 @@ impl Dispatch {
                 );
                 self.pace.claimed(took, &claimed);
                 self.turns.claimed(claimed.len() == asked);
-                self.lanes.claimed(&claimed, asked, sweep, took, self.crew());
                 // The next claim is on its way while these jobs are taken in and started.
                 if claimed.len() == asked {
                     self.claim_if_wanted();

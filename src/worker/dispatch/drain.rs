@@ -5,9 +5,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::super::Stopping;
 use super::super::held::StopReason;
-use super::super::liveness::Signal;
+use super::super::{Signal, Stopping};
 use super::Dispatch;
 use super::claims::next_answer;
 

@@ -21,9 +21,8 @@ use tokio::time::Instant;
 use super::finisher::Ended;
 use super::held::Ticket;
 use super::lanes::Lanes;
-use super::liveness::Signal;
 use super::pace::{Idle, Pace, Turns};
-use super::{Shared, Stopping, attempt};
+use super::{Settings, Shared, Signal, Stopping, attempt};
 use crate::handler::Registry;
 use claims::{Answer, next_answer};
 use limit::Limit;
@@ -63,7 +62,6 @@ pub(super) async fn run(
 struct Dispatch {
     shared: Arc<Shared>,
     ended: mpsc::UnboundedSender<Ended>,
-    lanes: Lanes,
     /// Kinds without a limit of their own; then one set for each kind with one.
     orders: VecDeque<Kinds>,
     /// Looks in a row that found nothing; when every order was tried, the worker is idle.
@@ -72,6 +70,8 @@ struct Dispatch {
     buffer: VecDeque<Ticket>,
     /// Jobs that are being claimed, or claimed and not yet in the buffer.
     coming: usize,
+    /// The slow sweep that is on its way, and how many of them are asked of it.
+    sweeping: Option<(i64, usize)>,
     /// Jobs that took their worker down too often: each runs alone.
     suspects: VecDeque<Ticket>,
     alone: bool,
@@ -91,6 +91,8 @@ struct Dispatch {
 /// Kinds that are claimed together.
 struct Kinds {
     names: Vec<Arc<str>>,
+    /// How far they have been claimed; others may be further, or not so far.
+    lanes: Lanes,
     /// For one kind that is limited by itself.
     limit: Option<Limit>,
     /// The last claim brought all it asked for: as soon as one more can start it is looked for, however long the
@@ -100,20 +102,19 @@ struct Kinds {
 
 /// Kinds that are claimed together: all without a limit, all that only share the blocking threads, and each one
 /// that is limited by itself.
-fn orders(registry: &Registry, all: usize) -> VecDeque<Kinds> {
+fn orders(registry: &Registry, settings: &Settings) -> VecDeque<Kinds> {
+    let order = |names, limit| Kinds { names, lanes: Lanes::new(&settings.queues), limit, more: false };
     let mut orders = VecDeque::new();
     for blocking in [false, true] {
         let (mut own, mut names) = (VecDeque::new(), Vec::new());
         for (kind, entry) in registry.iter().filter(|(_, entry)| entry.is_blocking() == blocking) {
-            match Limit::of(entry, all) {
-                Some(limit) => {
-                    own.push_back(Kinds { names: vec![kind.clone()], limit: Some(limit), more: false });
-                }
+            match Limit::of(entry, settings.concurrency) {
+                Some(limit) => own.push_back(order(vec![kind.clone()], Some(limit))),
                 None => names.push(kind.clone()),
             }
         }
         if !names.is_empty() {
-            orders.push_back(Kinds { names, limit: blocking.then(Limit::of_threads), more: false });
+            orders.push_back(order(names, blocking.then(Limit::of_threads)));
         }
         orders.append(&mut own);
     }
@@ -124,12 +125,12 @@ impl Dispatch {
     fn new(shared: Arc<Shared>, ended: mpsc::UnboundedSender<Ended>) -> Self {
         let settings = &shared.settings;
         Self {
-            lanes: Lanes::new(&settings.queues),
-            orders: orders(&shared.registry, settings.concurrency),
+            orders: orders(&shared.registry, settings),
             empty_looks: 0,
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             buffer: VecDeque::new(),
             coming: 0,
+            sweeping: None,
             suspects: VecDeque::new(),
             alone: false,
             draining: false,
@@ -156,10 +157,14 @@ impl Dispatch {
         }
         let ahead = self.pace.ahead();
         let free = self.slots.available_permits();
-        let waiting = self.buffer.len() + self.coming;
+        let swept = self.sweeping.map_or(0, |(_, asked)| asked);
+        let waiting = self.buffer.len() + self.coming - swept;
         // Claim when slots are free, or when what is held in advance is half used up.
-        let room =
-            if waiting == 0 || waiting < ahead / 2 { (free + ahead).saturating_sub(waiting) } else { 0 };
+        let room = if waiting == 0 || waiting < ahead / 2 {
+            (free + ahead).saturating_sub(waiting + swept)
+        } else {
+            0
+        };
         let pauses = &self.shared.pauses;
         if pauses.any()
             && self.orders.front().is_some_and(|kinds| kinds.names.iter().all(|kind| pauses.hold(kind)))
@@ -203,7 +208,9 @@ impl Dispatch {
             let asked = if due || self.orders[0].more { self.room() } else { 0 };
             // A second claim beside the first only for a full batch: smaller ones of many workers would step over
             // each other's locks. And none for a kind with a limit, whose slots are counted by what has arrived.
-            let second = asked == BATCH_MAX && self.orders[0].limit.is_none();
+            // And one beside a slow sweep, which leaves room for it.
+            let beside = self.claiming.len() == 1 && self.sweeping.is_some();
+            let second = (asked == BATCH_MAX || beside) && self.orders[0].limit.is_none();
             if asked > 0 && (self.claiming.is_empty() || second) {
                 self.claim(asked);
                 return;
@@ -226,9 +233,11 @@ impl Dispatch {
 
     fn heard(&mut self, signal: Signal) {
         match signal {
-            Signal::Wake => {
+            Signal::Wake | Signal::Back => {
+                if signal == Signal::Back {
+                    self.orders.iter_mut().for_each(|kinds| kinds.lanes.sweep_next());
+                }
                 self.idle.woken();
-                self.lanes.sweep_next();
                 self.next_look = Instant::now();
             }
             Signal::ClaimsLost => self.give_back_waiting(),

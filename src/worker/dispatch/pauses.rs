@@ -17,7 +17,7 @@ impl Dispatch {
         if std::mem::replace(&mut self.pauses_seen, version) != version {
             self.give_back_paused();
             // Jobs of a kind that is resumed were passed over: they stand before the cursors.
-            self.lanes.sweep_next();
+            self.orders.iter_mut().for_each(|kinds| kinds.lanes.sweep_next());
             self.idle.found();
             self.next_look = Instant::now();
         }
