@@ -30,6 +30,8 @@ with claimed as (
                 -- A lane without a cursor is swept from its start.
                 where lane.after_due_at > '-infinity'
                     and f.shard = 0 and f.queue = lane.queue and f.priority = lane.priority
+                    -- Who takes other kinds has passed over jobs of ours.
+                    and f.kinds = (select hashtextextended(array_to_string($3::text[], ','), 0))
                     and (f.due_at, f.id) > (lane.after_due_at, lane.after_id)
                 order by f.due_at desc, f.id desc
                 limit 1
@@ -75,8 +77,8 @@ recorded as (
 ),
 shared as (
     -- Of the lane that was reached last, in which there is more.
-    insert into rowcrew.frontiers (queue, priority, due_at, id)
-    select c.queue, c.priority, c.due_at, c.id
+    insert into rowcrew.frontiers (queue, priority, kinds, due_at, id)
+    select c.queue, c.priority, hashtextextended(array_to_string($3::text[], ','), 0), c.due_at, c.id
     from claimed c
     order by c.priority desc, c.due_at desc, c.id desc
     limit 1

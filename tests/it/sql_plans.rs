@@ -77,8 +77,8 @@ async fn seeded(statistics: Statistics) -> Db {
          from generate_series(1, 24000) n;
          insert into rowcrew.queue_depths (sampled_at, queue, depth)
          select now() - n / 3 * interval '1 minute', (array['default', 'mail', 'bulk'])[1 + n % 3], n from generate_series(1, 24000) n;
-         insert into rowcrew.frontiers (queue, priority, due_at, id)
-         select (array['default', 'mail', 'bulk'])[1 + n % 3], n % 10, now() + n * interval '1 ms', n from generate_series(1, 24000) n;
+         insert into rowcrew.frontiers (queue, priority, kinds, due_at, id)
+         select (array['default', 'mail', 'bulk'])[1 + n % 3], n % 10, n % 2, now() + n * interval '1 ms', n from generate_series(1, 24000) n;
          insert into rowcrew.events (at, action, target)
          select now() - n * interval '1 minute', 'retry', 'job ' || n from generate_series(1, 24000) n;
          insert into rowcrew.queues (name, paused_until) values ('mail', null), ('slow', 'infinity')"

@@ -11,12 +11,16 @@ const TURN_CLASS: i64 = 0x726f_7774;
 
 /// Claims up to four jobs of the default lane behind a cursor; answers their ids in order.
 async fn claim(db: &Db, worker: i32, after_due_at: &str, in_turn: bool) -> Vec<i64> {
+    claim_kinds(db, worker, "job", after_due_at, in_turn).await
+}
+
+async fn claim_kinds(db: &Db, worker: i32, kinds: &str, after_due_at: &str, in_turn: bool) -> Vec<i64> {
     let all = Statements::new("rowcrew");
     let statement = if in_turn { &all.job_claim_in_turn } else { &all.job_claim };
     let types: Vec<String> = Head::of(&statement.text).params.into_iter().map(|p| p.type_name).collect();
     db.exec(&format!("deallocate all; prepare claim ({}) as {}", types.join(", "), statement.text)).await;
     let run = format!(
-        "execute claim ({worker}, {worker}, '{{job}}', 4, '{{default}}', '{{5}}', '{{{after_due_at}}}', '{{0}}')"
+        "execute claim ({worker}, {worker}, '{{{kinds}}}', 4, '{{default}}', '{{5}}', '{{{after_due_at}}}', '{{0}}')"
     );
     let mut ids: Vec<i64> = db.all(&run).await;
     ids.sort_unstable();
@@ -39,6 +43,15 @@ async fn a_claim_in_turn_begins_behind_what_others_took_and_a_sweep_finds_what_c
     db.exec(&format!("update rowcrew.jobs set state = 'available' where id = {}", ids[2])).await;
     assert!(claim(&db, 4, "2000-01-01", true).await.is_empty());
     assert_eq!(claim(&db, 5, "-infinity", true).await, [ids[2]]);
+}
+
+#[tokio::test]
+async fn workers_of_other_kinds_do_not_begin_behind_what_was_left_for_them() {
+    let db = Db::new().await;
+    let ours = db.insert_many("ours", "'{}'", 2).await;
+    let theirs = db.insert_many("theirs", "'{}'", 4).await;
+    assert_eq!(claim_kinds(&db, 1, "theirs", "-infinity", true).await, theirs);
+    assert_eq!(claim_kinds(&db, 2, "ours,theirs", "2000-01-01", true).await, ours);
 }
 
 #[test]
