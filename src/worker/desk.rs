@@ -47,14 +47,17 @@ impl Desk {
                 let kept = (result.as_deref(), shared.keeps(&self.job));
                 let finish =
                     shared.sql_store.finish_in(&self.slot, shared.worker_id(), &self.job, kept, &enqueued);
-                match finish.await {
+                // Boxed, as is the other: what few jobs need would be the size of every job.
+                match Box::pin(finish).await {
                     SqlRun::Committed => Settled::Committed,
                     SqlRun::ClaimLost => Settled::ClaimLost,
                     SqlRun::Failed(failure) => Settled::Answered(Err(failure)),
                 }
             }
             outcome => {
-                shared.sql_store.roll_back(&self.slot).await;
+                if self.slot.is_used() {
+                    Box::pin(shared.sql_store.roll_back(&self.slot)).await;
+                }
                 Settled::Answered(outcome)
             }
         }

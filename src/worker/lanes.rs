@@ -14,7 +14,7 @@ use crate::store::{Claimed, Lane, Moment};
 
 /// The least and the longest time between two sweeps. A job before the cursor waits for at most the longer one.
 const SWEEP_MIN: Duration = Duration::from_millis(25);
-const SWEEP_MAX: Duration = Duration::from_secs(5);
+const SWEEP_MAX: Duration = Duration::from_secs(10);
 /// Sweeps take at most this part of the time: one in so many.
 const SWEEP_SHARE: u32 = 50;
 /// From here on a sweep is slow: jobs that have just come do not wait for it.

@@ -125,3 +125,22 @@ impl Run {
         let _ = shared.store.set_alone(shared.worker_id(), None).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of what an async function makes.
+    fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_job_that_is_started_takes_little_memory() {
+        let bytes = size(|(run, ticket, thread): (Run, Ticket, Option<OwnedSemaphorePermit>)| async move {
+            run.job(ticket, thread).await;
+        });
+        // Each start copies it about four times: ten kilobytes were 5 us of each job. Box what few jobs need.
+        assert!(bytes <= 1_400, "{bytes} bytes");
+    }
+}
