@@ -18,6 +18,9 @@ use crate::{Job, JobId, WorkerId};
 /// The first half of the advisory locks by which claims take turns: "rowt".
 const TURN_CLASS: i64 = 0x726f_7774;
 
+/// So many claims go on at once: one alone would leave a processor idle whenever it waits for its commit.
+const TURNS: i64 = 2;
+
 /// Where in the order of jobs a claim begins: one lane is the jobs of one queue and one priority.
 #[derive(Debug, Clone)]
 pub struct Lane {
@@ -77,8 +80,12 @@ impl Store {
             &after_id,
         ];
         let rows = if order.in_turn {
-            self.query_in_turn(&self.statements.job_claim_in_turn, params, turn_of(self.schema(), &queues))
-                .await?
+            self.query_in_turn(
+                &self.statements.job_claim_in_turn,
+                params,
+                turn_of(self.schema(), &queues, order.worker_id),
+            )
+            .await?
         } else {
             self.query(&self.statements.job_claim, params).await?
         };
@@ -97,12 +104,13 @@ impl Store {
     }
 }
 
-/// Names the turn of those who claim from these queues.
-fn turn_of(schema: &str, queues: &[&str]) -> i64 {
+/// Names the turn of those who claim from these queues; each worker keeps to one of the two.
+fn turn_of(schema: &str, queues: &[&str], worker_id: WorkerId) -> i64 {
     let mut names: Vec<&str> = queues.to_vec();
     names.sort_unstable();
     names.dedup();
-    (TURN_CLASS << 32) | i64::from(lock_key(&format!("{schema} {}", names.join(" "))))
+    (TURN_CLASS << 32)
+        | i64::from(lock_key(&format!("{schema} {} {}", worker_id.rem_euclid(TURNS), names.join(" "))))
 }
 
 /// Keeps one copy of each kind or queue name in a batch.
