@@ -13,8 +13,11 @@ use super::{CHILDREN, IN_HAND};
 /// The example of the documentation.
 const PYTHON: &str = include_str!("../../../examples/handlers/handler.py");
 /// Where there is no Python: the same protocol, and always the same answer.
-const SHELL: &str =
-    r#"while IFS= read -r line; do id=${line#*:}; echo "{\"id\":${id%%,*},\"ok\":{\"double\":2}}"; done"#;
+const SHELL: &str = r#"
+while IFS= read -r line || [ -n "$line" ]; do
+    id=${line#*:}
+    echo "{\"id\":${id%%,*},\"ok\":{\"double\":2}}"
+done"#;
 
 /// What runs the jobs.
 pub(super) enum Program {

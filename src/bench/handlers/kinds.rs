@@ -34,6 +34,15 @@ impl Kind {
         }
     }
 
+    /// The payload of job `n`, in SQL.
+    pub(super) fn payload(self) -> &'static str {
+        match self {
+            // What its program reads is the line of a child.
+            Self::Spawned => "jsonb_build_object('id', n, 'payload', jsonb_build_object('n', n))",
+            _ => "jsonb_build_object('n', n)",
+        }
+    }
+
     /// Whether it is compared with a floor.
     pub(super) fn has_floor(self) -> bool {
         self != Self::Spawned

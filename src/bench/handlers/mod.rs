@@ -24,7 +24,7 @@ const IN_HAND: usize = 100;
 const CALLS: usize = 64;
 /// Connections of `sql`, as a worker has them by default.
 const CONNECTIONS: usize = 4;
-/// Jobs before those that count: then children are up, connections open, plans made.
+/// Jobs before those that count, at most: then children are up, connections open, plans made.
 const WARM_UP: i64 = 500;
 /// A worker that adds a quarter to the time of its floor reaches this part of its rate.
 const GOAL: Goal = Goal::AtLeast(0.8);
@@ -101,11 +101,12 @@ async fn drained(rig: &Rig<'_>, stage: &Stage, kind: Kind) -> anyhow::Result<Dra
     let handlers = stage.config(kind);
     let jobs = kind.jobs(rig);
     let dead_before = dead(rig, kind).await?;
-    fill(rig, kind, WARM_UP.min(jobs)).await?;
+    let warm_up = (jobs / 4).clamp(1, WARM_UP);
+    fill(rig, kind, warm_up).await?;
     let mut workers = rig
         .workers_of(1, stage.at_once(kind), &WorkerKind { handlers: &handlers, ..WorkerKind::default() })
         .await?;
-    rig.drain(&mut workers, WARM_UP.min(jobs)).await?;
+    rig.drain(&mut workers, warm_up).await?;
     fill(rig, kind, jobs).await?;
     let before = workers.processor_us(0)?;
     let run = rig.drain(&mut workers, jobs).await?;
@@ -123,8 +124,9 @@ async fn fill(rig: &Rig<'_>, kind: Kind, jobs: i64) -> anyhow::Result<()> {
     // One attempt: a job that fails is found out, not tried again.
     let insert = format!(
         "insert into rowcrew.jobs (kind, payload, max_attempts) \
-         select '{}', jsonb_build_object('n', n), 1 from generate_series(1, {jobs}) as n",
-        kind.name()
+         select '{}', {}, 1 from generate_series(1, {jobs}) as n",
+        kind.name(),
+        kind.payload()
     );
     rig.fill_by(&insert).await
 }
