@@ -20,8 +20,7 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
         rig.exec("select rowcrew.pause('default')").await?;
         let mut workers = rig.workers(1, at_once).await?;
         report.ran("worker", "jobs", rig.drain(&mut workers, jobs).await?);
-        let pid = workers.pids()[0];
-        report.measure("resident memory at most, MB", peak_memory_mb(pid)?);
+        report.measure("resident memory at most, MB", workers.peak_memory_mb(0)?);
         let connections = "select count(*) from pg_stat_activity where application_name = 'rowcrew'";
         report.measure("connections", rig.client.query_one(connections, &[]).await?.get::<_, i64>(0) as f64);
     }
@@ -33,12 +32,4 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
     report.absolute("resident memory at most, MB", Goal::AtMost(100.0));
     report.absolute("connections", Goal::AtMost(12.0));
     Ok(report)
-}
-
-/// The peak of a process's resident memory.
-fn peak_memory_mb(pid: u32) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
-    let kb: f64 = line.split_whitespace().next().unwrap_or("0").parse()?;
-    Ok(kb / 1024.0)
 }

@@ -12,6 +12,7 @@ mod disk;
 mod drain;
 mod enqueue;
 mod forms;
+mod handlers;
 mod latency;
 mod pooler;
 mod reference;
@@ -50,6 +51,8 @@ pub enum Bench {
     /// A constant trickle for minutes, while long transactions pin every dead row: the claims at the end
     /// against those at the start.
     Steady,
+    /// Jobs of each type of handler, against bare loops of what they do.
+    Handlers,
     /// Other ways to claim and finish on tables of their own, against the engine's.
     Forms,
     /// What a large backlog takes on disk, and how fast it gets there.
@@ -58,7 +61,7 @@ pub enum Bench {
 
 impl Bench {
     /// All of them, in the order of `bench all`, which leaves out the last two.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Drain,
         Self::Enqueue,
         Self::Latency,
@@ -68,6 +71,7 @@ impl Bench {
         Self::Replicas,
         Self::Pooler,
         Self::Steady,
+        Self::Handlers,
         Self::Forms,
         Self::Disk,
     ];
@@ -89,6 +93,7 @@ impl Bench {
             Self::Replicas => "replicas",
             Self::Pooler => "pooler",
             Self::Steady => "steady",
+            Self::Handlers => "handlers",
             Self::Forms => "forms",
             Self::Disk => "disk",
         }
@@ -103,6 +108,7 @@ impl Bench {
             Self::Concurrency => 1,
             Self::Bloat | Self::Backlog => 3,
             Self::Replicas => settings.workers.len(),
+            Self::Handlers => handlers::RUNS,
             Self::Steady => return 1,
             // They say for themselves how far they are.
             Self::Forms | Self::Disk => return 0,
@@ -188,6 +194,7 @@ pub async fn run(bench: Bench, settings: &Settings, listener: Listener<'_>) -> a
         Bench::Replicas => replicas::run(&rig).await,
         Bench::Pooler => pooler::run(&rig).await,
         Bench::Steady => steady::run(&rig).await,
+        Bench::Handlers => handlers::run(&rig).await,
         Bench::Forms => forms::run(&rig).await,
         Bench::Disk => disk::run(&rig).await,
     };

@@ -174,16 +174,25 @@ impl Report {
 
     /// Adds the figure `over / under`, round by round.
     pub fn ratio(&mut self, name: &str, over: &str, under: &str, goal: impl Into<Option<Goal>>) {
-        let of =
-            |name: &str| self.measured.iter().find(|f| f.name == name).map_or(&[][..], |f| &f.rounds[..]);
-        let rounds = of(over).iter().zip(of(under)).map(|(a, b)| a / b).collect();
+        let rounds = self.rounds_of(over).iter().zip(self.rounds_of(under)).map(|(a, b)| a / b).collect();
         self.figures.push(Figure { name: name.to_owned(), rounds, goal: goal.into() });
+    }
+
+    /// Adds the rate of doing one thing and then another, round by round.
+    pub fn in_turn(&mut self, name: &str, one: &str, other: &str) {
+        let rounds =
+            self.rounds_of(one).iter().zip(self.rounds_of(other)).map(|(a, b)| 1.0 / (1.0 / a + 1.0 / b));
+        let rounds = rounds.collect();
+        self.measured.push(Figure { name: name.to_owned(), rounds, goal: None });
+    }
+
+    fn rounds_of(&self, name: &str) -> &[f64] {
+        self.measured.iter().find(|figure| figure.name == name).map_or(&[], |figure| &figure.rounds)
     }
 
     /// Adds a measured value as a figure of its own.
     pub fn absolute(&mut self, name: &str, goal: Goal) {
-        let rounds =
-            self.measured.iter().find(|f| f.name == name).map_or_else(Vec::new, |f| f.rounds.clone());
+        let rounds = self.rounds_of(name).to_vec();
         self.figures.push(Figure { name: name.to_owned(), rounds, goal: Some(goal) });
     }
 

@@ -100,20 +100,25 @@ impl<'a> Rig<'a> {
 
     /// Puts jobs in, all at once and not to be claimed yet, and lets the server settle.
     pub(super) async fn fill(&self, jobs: i64, payload_bytes: usize) -> anyhow::Result<()> {
-        self.exec("select rowcrew.pause('default')").await?;
-        // Before the jobs come, not after: as in a queue that is worked off soon after it fills, their pages
-        // need not be written to the log a second time.
-        self.exec("checkpoint").await?;
         let pad = payload_bytes.saturating_sub(12);
         let failing = self.settings.error_rate;
-        self.exec(&format!(
+        self.fill_by(&format!(
             "insert into rowcrew.jobs (kind, payload, backoff) \
              select case when fails then 'fail' else 'noop' end, \
                 jsonb_build_object('times', 1, 'pad', repeat('x', {pad})), \
                 case when fails then '{{\"type\": \"fixed\", \"delay_ms\": 1}}'::jsonb end \
              from (select random() < {failing} as fails from generate_series(1, {jobs})) as job"
         ))
-        .await?;
+        .await
+    }
+
+    /// As [`Rig::fill`], with jobs that this statement inserts.
+    pub(super) async fn fill_by(&self, insert: &str) -> anyhow::Result<()> {
+        self.exec("select rowcrew.pause('default')").await?;
+        // Before the jobs come, not after: as in a queue that is worked off soon after it fills, their pages
+        // need not be written to the log a second time.
+        self.exec("checkpoint").await?;
+        self.exec(insert).await?;
         self.exec("vacuum analyze rowcrew.jobs").await
     }
 

@@ -12,6 +12,8 @@ use super::rig::{LOOK_EVERY, Rig};
 
 /// How long all of them may take to start: 32 on two busy processors take some seconds.
 const START_WAIT: Duration = Duration::from_mins(2);
+/// A tick of the kernel's count of processor time, in microseconds.
+pub(super) const TICK_US: f64 = 10_000.0;
 /// Handlers: no-op jobs, some that fail once, and some that wait.
 const CONFIG: &str = r#"
 [handlers.noop]
@@ -29,6 +31,8 @@ pub(super) struct WorkerKind<'a> {
     pub(super) url: Option<&'a str>,
     /// What it logs, as JSON for [`Workers::take_log`].
     pub(super) log: Option<&'a str>,
+    /// Further handlers, as TOML behind settings of the worker.
+    pub(super) handlers: &'a str,
 }
 
 /// Worker processes; ended when dropped, or when this process is gone in whatever way.
@@ -57,7 +61,7 @@ impl Rig<'_> {
         let before: i64 = self.client.query_one(before, &[]).await?.get(0);
         let mut workers = Workers { children: Vec::new(), config: self.settings.scratch.join(name) };
         let pooled = kind.url.map(|_| format!("direct_url = '{}'\ndatabase.prepare = false\n", self.url));
-        fs::write(&workers.config, format!("{}{CONFIG}", pooled.unwrap_or_default()))
+        fs::write(&workers.config, format!("{}{}{CONFIG}", pooled.unwrap_or_default(), kind.handlers))
             .with_context(|| workers.config.display().to_string())?;
         for _ in 0..count {
             let mut command = Command::new(&self.settings.program);
@@ -89,9 +93,26 @@ impl Rig<'_> {
 }
 
 impl Workers {
-    /// The process numbers.
-    pub(super) fn pids(&self) -> Vec<u32> {
-        self.children.iter().map(Child::id).collect()
+    /// The processor time that one of them has used, in microseconds; without that of its children.
+    pub(super) fn processor_us(&self, at: usize) -> anyhow::Result<f64> {
+        let stat = self.of_proc(at, "stat")?;
+        // The name before may contain anything; user and system time are the 14th and 15th field of all.
+        let (_, fields) = stat.rsplit_once(") ").context("a line of /proc")?;
+        let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
+        Ok(ticks.sum::<Result<f64, _>>()? * TICK_US)
+    }
+
+    /// The peak of the resident memory of one of them.
+    pub(super) fn peak_memory_mb(&self, at: usize) -> anyhow::Result<f64> {
+        let status = self.of_proc(at, "status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
+        let kb: f64 = line.split_whitespace().next().unwrap_or("0").parse()?;
+        Ok(kb / 1024.0)
+    }
+
+    fn of_proc(&self, at: usize, file: &str) -> anyhow::Result<String> {
+        let path = format!("/proc/{}/{file}", self.children[at].id());
+        fs::read_to_string(&path).context(path)
     }
 
     /// The log of the first, where its kind has one.

@@ -94,6 +94,7 @@ enum What {
     Replicas,
     Pooler,
     Steady,
+    Handlers,
     Forms,
     Disk,
     All,

@@ -1,7 +1,7 @@
 //! What a running handler may ask of its worker: to report progress, to open a transaction that commits with the
 //! finish, to enqueue more jobs with it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::Shared;
@@ -14,8 +14,9 @@ pub(super) struct Desk {
     /// Weak: a thread that never returns holds its desk, and must not keep the worker's connections open.
     shared: Weak<Shared>,
     job: Arc<Job>,
-    slot: TransactionSlot,
-    /// Jobs to enqueue with the finish; nothing is taken any more once the attempt is over.
+    /// Made by the first job that asks for a transaction, which most never do; only under the lock of the next.
+    slot: OnceLock<TransactionSlot>,
+    /// Jobs to enqueue with the finish; `None` once the attempt is over, and then nothing more is taken or opened.
     enqueued: Mutex<Option<Vec<NewJob>>>,
 }
 
@@ -34,7 +35,7 @@ impl Desk {
         Arc::new(Self {
             shared: Arc::downgrade(shared),
             job: job.clone(),
-            slot: TransactionSlot::default(),
+            slot: OnceLock::new(),
             enqueued: Mutex::new(Some(Vec::new())),
         })
     }
@@ -42,11 +43,14 @@ impl Desk {
     /// Commits what the handler left here with the job's finish, or rolls it back.
     pub(super) async fn settle(&self, shared: &Shared, outcome: Outcome) -> Settled {
         let enqueued = self.lock().take().unwrap_or_default();
+        let slot = self.slot.get();
         match outcome {
-            Ok(Success::Done(result)) if self.slot.is_used() || !enqueued.is_empty() => {
+            Ok(Success::Done(result))
+                if slot.is_some_and(TransactionSlot::is_used) || !enqueued.is_empty() =>
+            {
                 let kept = (result.as_deref(), shared.keeps(&self.job));
-                let finish =
-                    shared.sql_store.finish_in(&self.slot, shared.worker_id(), &self.job, kept, &enqueued);
+                let slot = self.slot.get_or_init(TransactionSlot::default);
+                let finish = shared.sql_store.finish_in(slot, shared.worker_id(), &self.job, kept, &enqueued);
                 // Boxed, as is the other: what few jobs need would be the size of every job.
                 match Box::pin(finish).await {
                     SqlRun::Committed => Settled::Committed,
@@ -55,11 +59,19 @@ impl Desk {
                 }
             }
             outcome => {
-                if self.slot.is_used() {
-                    Box::pin(shared.sql_store.roll_back(&self.slot)).await;
+                if let Some(slot) = slot {
+                    Box::pin(shared.sql_store.roll_back(slot)).await;
                 }
                 Settled::Answered(outcome)
             }
+        }
+    }
+
+    /// Where the attempt's transaction is.
+    fn slot(&self) -> Result<&TransactionSlot, Failure> {
+        match &*self.lock() {
+            Some(_) => Ok(self.slot.get_or_init(TransactionSlot::default)),
+            None => Err(Failure::retry("the attempt is over: no transaction can be opened any more")),
         }
     }
 
@@ -82,7 +94,9 @@ pub(super) struct Hours(pub(super) Arc<Desk>);
 impl Drop for Hours {
     fn drop(&mut self) {
         self.0.lock().take();
-        self.0.slot.close();
+        if let Some(slot) = self.0.slot.get() {
+            slot.close();
+        }
     }
 }
 
@@ -99,7 +113,7 @@ impl Context {
         let desk = self.own_desk()?;
         let left = self.deadline.saturating_duration_since(Instant::now());
         let shared = desk.shared.upgrade().ok_or_else(|| Failure::retry("the worker has stopped"))?;
-        shared.sql_store.open_in(&desk.slot, left.max(Duration::from_millis(1))).await
+        shared.sql_store.open_in(desk.slot()?, left.max(Duration::from_millis(1))).await
     }
 
     /// Enqueues a job with this job's finish: if the handler answers `Ok` it is there, exactly once; otherwise it

@@ -42,7 +42,18 @@ fn bench_measures_everything_and_draws_it() {
     let names: Vec<&str> = reports.keys().map(String::as_str).collect();
     assert_eq!(
         names,
-        ["backlog", "bloat", "concurrency", "drain", "enqueue", "latency", "pooler", "replicas", "steady"]
+        [
+            "backlog",
+            "bloat",
+            "concurrency",
+            "drain",
+            "enqueue",
+            "handlers",
+            "latency",
+            "pooler",
+            "replicas",
+            "steady"
+        ]
     );
     for (name, report) in &reports {
         let list = |key: &str| report[key].as_array().expect("a list").clone();

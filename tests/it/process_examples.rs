@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use crate::support::{Crew, Db, Scratch};
 
 /// Each example: its file, what says whether its interpreter is here, and what runs it; nothing for Go, which is built.
-const EXAMPLES: [(&str, &[&str], &[&str]); 6] = [
+const EXAMPLES: [(&str, &[&str], &[&str]); 7] = [
     ("handler.py", &["python3", "--version"], &["python3"]),
+    ("handler_batch.py", &["python3", "--version"], &["python3"]),
     ("handler.js", &["node", "--version"], &["node"]),
     ("handler.rb", &["ruby", "--version"], &["ruby"]),
     ("handler.go", &["go", "version"], &[]),

@@ -11,14 +11,12 @@ use tokio_postgres::{Client, Row, Statement};
 use super::form::{Claim, Cursor, Form};
 use super::sql;
 use crate::bench::rig::Rig;
+use crate::bench::workers::TICK_US;
 
 /// How long a drain may take.
 const PATIENCE: Duration = Duration::from_mins(10);
 /// Before a session that found nothing looks again: the others have what is left, or it lies behind the cursor.
 const PAUSE: Duration = Duration::from_millis(1);
-
-/// A tick of the kernel's count of processor time, in microseconds.
-const TICK_US: f64 = 10_000.0;
 
 /// The place in the order of jobs that a claim starts behind.
 type Place = (String, i64);

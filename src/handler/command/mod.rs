@@ -6,6 +6,7 @@
 mod environment;
 pub mod limits;
 mod run;
+mod search;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -146,8 +147,21 @@ impl CommandSettings {
                 command.arg0("rowcrew").args([limits::VERB, &limits, "--", self.program()]);
                 command
             }
-            _ => Command::new(self.program()),
+            _ => match self.path().and_then(|path| search::found(self.program(), path)) {
+                Some(file) => {
+                    let mut command = Command::new(file);
+                    command.arg0(self.program());
+                    command
+                }
+                None => Command::new(self.program()),
+            },
         }
+    }
+
+    /// The `PATH` of the command, along which its program is looked up.
+    fn path(&self) -> Option<&OsStr> {
+        let own = self.env.iter().rfind(|(name, _)| name == "PATH").map(|(_, path)| OsStr::new(path));
+        own.or_else(|| self.inherited.iter().rfind(|(name, _)| name == "PATH").map(|(_, path)| &**path))
     }
 
     /// Says what to look at when it cannot be started.

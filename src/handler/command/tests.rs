@@ -70,6 +70,30 @@ async fn the_words_of_the_command_are_passed_as_they_are() {
     assert_eq!(run(handler, "{}").await, done(&serde_json::to_string(&expected).expect("text")));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_program_called_by_its_name_is_told_that_name_and_a_script_needs_no_first_line() {
+    let dir = std::env::temp_dir().join(format!("rowcrew-names-{}", fastrand::u64(..)));
+    std::fs::create_dir(&dir).expect("a folder");
+    for (name, text) in [("bare-script", "cat"), ("headed-script", "#!/bin/sh\ncat")] {
+        let path = dir.join(name);
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    }
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", dir.display());
+    let named = |words: &[&str]| {
+        let settings = CommandSettings { env: vec![("PATH".into(), path.clone())], ..settings(words) };
+        CommandHandler::new(settings).expect("good settings")
+    };
+    for script in ["bare-script", "headed-script"] {
+        assert_eq!(run(named(&[script]), "{\"n\":1}").await, done("{\"n\":1}"), "{script}");
+    }
+    assert_eq!(run(named(&["cat", "/proc/self/comm"]), "{}").await, done("\"cat\""));
+    let words = ["sed", "s/\\x00.*//", "/proc/self/cmdline"];
+    assert_eq!(run(named(&words), "{}").await, done("\"sed\""), "its own name for itself");
+    std::fs::remove_dir_all(&dir).expect("it goes");
+}
+
 #[tokio::test]
 async fn the_environment_has_the_job_and_not_the_database() {
     let mut all = settings(&["env"]);
