@@ -53,6 +53,7 @@ pub mod maintenance;
 pub mod outbound;
 mod outcome;
 pub mod sql;
+mod statement;
 pub mod store;
 pub mod testing;
 pub mod text;
@@ -66,4 +67,5 @@ pub use job::{
     PRIORITY_NORMAL, TIMEOUT_DEFAULT, WorkerId, parse_priority,
 };
 pub use outcome::{Failure, FailureClass, Outcome, Success, Verdict};
+pub use statement::SqlStatement;
 pub use store::{Enqueued, Error, NewJob, Transaction, When, enqueue, enqueue_in};

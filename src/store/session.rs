@@ -102,7 +102,7 @@ impl Store {
         };
         self.until_well(PATIENCE).await?;
         let error = match pool.get().await {
-            Ok(object) => return Ok(Lent { object: Some(object), settled: false }),
+            Ok(object) => return Ok(object.into()),
             Err(error) => error,
         };
         // A server that has no connection left for us serves those that we have.
@@ -215,6 +215,12 @@ pub(super) struct Lent {
 impl Lent {
     pub(super) fn client(&self) -> &deadpool_postgres::ClientWrapper {
         self.object.as_ref().expect("present until dropped")
+    }
+}
+
+impl From<Object> for Lent {
+    fn from(object: Object) -> Self {
+        Self { object: Some(object), settled: false }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rowcrew::handler::{Context, Entry, Handler, Registry, Runner, Work};
 use rowcrew::store::{Kept, ServerUrl, Settings, Store};
 use rowcrew::worker::{self, Stopping};
-use rowcrew::{Backoff, Failure, FailureClass, Jitter, JobDefaults, Success, maintenance};
+use rowcrew::{Backoff, Failure, FailureClass, Jitter, JobDefaults, SqlStatement, Success, maintenance};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -146,7 +146,7 @@ fn registry(ledger: &PathBuf) -> std::io::Result<Registry> {
         .with_entry("spin", entry(Runner::Handler(noted(Manner::Spin))))
         .with_entry("abort", entry(Runner::Handler(noted(Manner::Abort))))
         .with_entry("babble", entry(Runner::Handler(noted(Manner::Babble))))
-        .with_entry("effect", entry(Runner::Sql(effect.into()))))
+        .with_entry("effect", entry(Runner::Sql(Arc::new(SqlStatement::new(effect))))))
 }
 
 impl Handler for Noted {
