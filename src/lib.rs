@@ -47,6 +47,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod embedded;
+mod fingerprint;
 pub mod handler;
 mod job;
 pub mod maintenance;
@@ -61,6 +62,7 @@ pub mod worker;
 
 pub use api::{KindOptions, StopHandle, Worker, WorkerBuilder, migrate};
 pub use backoff::{Backoff, Jitter};
+pub use fingerprint::fingerprint;
 pub use handler::{BlockingHandler, Context, Handler};
 pub use job::{
     CRASHES_MAX, ClaimId, Job, JobDefaults, JobId, MAX_ATTEMPTS_DEFAULT, PRIORITY_HIGH, PRIORITY_LOW,
@@ -68,4 +70,6 @@ pub use job::{
 };
 pub use outcome::{Failure, FailureClass, Outcome, Success, Verdict};
 pub use statement::SqlStatement;
-pub use store::{Enqueued, Error, NewJob, Transaction, When, enqueue, enqueue_in};
+pub use store::{
+    Enqueued, Error, NewJob, Transaction, When, enqueue, enqueue_in, enqueue_many, enqueue_many_in,
+};
