@@ -42,23 +42,32 @@ impl Store {
             return Ok(Vec::new());
         }
         // As the server makes it: the statement sees the search_path of the worker's role.
-        let private = self.open_bare().await?;
+        let private = match self.open_bare().await {
+            Ok(private) => private,
+            // One connection more than a worker keeps: a server that has none left serves its jobs all the same.
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "no statement of the sql handlers could be checked");
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
         let mut faults = Vec::new();
         for (kind, statement) in kinds {
-            let checked = tokio::time::timeout(self.shared.answer_limit, check(private.client(), statement));
-            match checked.await {
-                Ok(Ok(None)) => {}
-                Ok(Ok(Some(fault))) => faults.push(format!("handlers.{kind}: {fault}")),
-                Ok(Err(source)) => tracing::warn!(
-                    job.kind = kind,
-                    error = error::describe(&source),
-                    "the statement could not be checked; its jobs will show whether it works"
-                ),
-                Err(_) => {
-                    let seconds = self.shared.answer_limit.as_secs();
-                    return Err(Error::NoAnswer { statement: "check", seconds });
+            let limit = self.shared.answer_limit;
+            let why = match tokio::time::timeout(limit, check(private.client(), statement)).await {
+                Ok(Ok(None)) => continue,
+                Ok(Ok(Some(fault))) => {
+                    faults.push(format!("handlers.{kind}: {fault}"));
+                    continue;
                 }
-            }
+                Ok(Err(source)) => error::describe(&source),
+                Err(_) => format!("no answer within {limit:?}"),
+            };
+            tracing::warn!(
+                job.kind = kind,
+                error = why,
+                "the statement could not be checked; its jobs will show whether it works"
+            );
         }
         Ok(faults)
     }
@@ -70,7 +79,12 @@ pub(super) async fn check(
     statement: &SqlStatement,
 ) -> Result<Option<String>, tokio_postgres::Error> {
     let wait = LOCK_WAIT.as_millis();
-    client.batch_execute(&format!("begin; set local lock_timeout = {wait}")).await?;
+    client
+        .batch_execute(&format!(
+            "begin; set local lock_timeout = {wait}; set local statement_timeout = 0; \
+         set local idle_in_transaction_session_timeout = 0"
+        ))
+        .await?;
     let checked = in_transaction(client, statement).await;
     client.batch_execute("rollback").await?;
     checked
