@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 use serde_json::value::RawValue;
 use tokio_postgres::Client;
 
@@ -90,8 +90,8 @@ impl OtherDatabase {
     async fn lend(&self) -> Result<Lent, Failure> {
         let began = Instant::now();
         loop {
-            match self.pool.get().await.map(Object::into) {
-                Ok(lent) => return Ok(lent),
+            match self.pool.get().await {
+                Ok(object) => return Ok(Lent { object: Some(object), settled: false }),
                 Err(PoolError::Backend(source)) if source.code().is_some() => {
                     let message =
                         format!("{} refuses the connection: {}", self.server, error::describe(&source));

@@ -102,7 +102,7 @@ impl Store {
         };
         self.until_well(PATIENCE).await?;
         let error = match pool.get().await {
-            Ok(object) => return Ok(object.into()),
+            Ok(object) => return Ok(Lent { object: Some(object), settled: false }),
             Err(error) => error,
         };
         // A server that has no connection left for us serves those that we have.
@@ -207,7 +207,7 @@ fn settled<T>(answer: &Result<T, Error>) -> bool {
 
 /// A pooled connection in use.
 pub(super) struct Lent {
-    object: Option<Object>,
+    pub(super) object: Option<Object>,
     /// Set when nothing is open on it any more; otherwise it is closed when dropped.
     pub(super) settled: bool,
 }
@@ -215,12 +215,6 @@ pub(super) struct Lent {
 impl Lent {
     pub(super) fn client(&self) -> &deadpool_postgres::ClientWrapper {
         self.object.as_ref().expect("present until dropped")
-    }
-}
-
-impl From<Object> for Lent {
-    fn from(object: Object) -> Self {
-        Self { object: Some(object), settled: false }
     }
 }
 
