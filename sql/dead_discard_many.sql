@@ -4,7 +4,8 @@
 -- takes the table for.
 -- coalesce: nor does it take a filter for so rare that reading and sorting the table were cheaper.
 --
--- Params:  $1 kind text, $2 queue text, $3 reason text, $4 dead_at timestamptz, $5 at_most int8
+-- Params:  $1 kind text, $2 queue text, $3 reason text, $4 dead_at timestamptz, $5 at_most int8,
+--          $6 fingerprint text
 -- Returns: jobs int8
 -- Locks:   the rows it deletes; passes over locked ones
 -- Plan:    Index Scan using dead_jobs_died, Index Scan using dead_jobs_pkey
@@ -13,6 +14,8 @@ with picked as materialized (
     from rowcrew.dead_jobs d
     where d.shard = 0 and d.died_at <= $4
         and coalesce(d.kind = $1, true) and coalesce(d.queue = $2, true) and coalesce(d.reason = $3, true)
+        and case when $6::text is null then true
+            else rowcrew.dead_fingerprint(d.kind, d.reason, d.errors) = $6 end
     order by d.died_at
     limit (select $5::bigint)
     for update skip locked
@@ -28,7 +31,7 @@ counted as (
 ),
 noted as (
     select rowcrew.record_event('discard', c.jobs || ' jobs', jsonb_strip_nulls(jsonb_build_object(
-        'kind', $1::text, 'queue', $2::text, 'reason', $3::text))) as noted
+        'kind', $1::text, 'queue', $2::text, 'reason', $3::text, 'fingerprint', $6::text))) as noted
     from counted c
     where c.jobs > 0
 )

@@ -23,7 +23,9 @@ held as materialized (
         mine.crashes,
         jsonb_build_object(
             'attempt', mine.attempts, 'at', now(), 'worker', l.id, 'class', 'lost_worker',
-            'error', 'its worker was lost: ' || l.name || ', id ' || l.id
+            'error', 'its worker was lost: ' || l.name || ', id ' || l.id,
+            -- As fingerprint.rs makes it.
+            'fingerprint', left(encode(sha256(convert_to(mine.kind || e'\nlost_worker\n', 'UTF8')), 'hex'), 12)
         ) as error
     from lost l
     cross join lateral (
@@ -33,7 +35,7 @@ held as materialized (
         order by taken.id
     ) as ending
     cross join lateral (
-        select j.id, j.attempts, j.crashes
+        select j.id, j.kind, j.attempts, j.crashes
         from rowcrew.jobs j
         where j.shard = 0 and j.id = ending.id and j.claim_id = ending.claim_id and j.state = 'running'
         limit 1

@@ -47,12 +47,14 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod embedded;
+mod fingerprint;
 pub mod handler;
 mod job;
 pub mod maintenance;
 pub mod outbound;
 mod outcome;
 pub mod sql;
+mod statement;
 pub mod store;
 pub mod testing;
 pub mod text;
@@ -60,10 +62,14 @@ pub mod worker;
 
 pub use api::{KindOptions, StopHandle, Worker, WorkerBuilder, migrate};
 pub use backoff::{Backoff, Jitter};
+pub use fingerprint::fingerprint;
 pub use handler::{BlockingHandler, Context, Handler};
 pub use job::{
     CRASHES_MAX, ClaimId, Job, JobDefaults, JobId, MAX_ATTEMPTS_DEFAULT, PRIORITY_HIGH, PRIORITY_LOW,
     PRIORITY_NORMAL, TIMEOUT_DEFAULT, WorkerId, parse_priority,
 };
 pub use outcome::{Failure, FailureClass, Outcome, Success, Verdict};
-pub use store::{Enqueued, Error, NewJob, Transaction, When, enqueue, enqueue_in};
+pub use statement::SqlStatement;
+pub use store::{
+    Enqueued, Error, NewJob, Transaction, When, enqueue, enqueue_in, enqueue_many, enqueue_many_in,
+};

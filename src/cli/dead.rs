@@ -36,6 +36,21 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// Group dead jobs by what went wrong: the largest group first, with the message of its latest death.
+    #[command(
+        after_help = "Example:\n  rowcrew dead groups && rowcrew dead revive --fingerprint 3f9c51d0a2b7\n\n\
+        Looks at the 100,000 latest deaths. In psql: select * from rowcrew.dead_groups order by jobs desc."
+    )]
+    Groups {
+        #[command(flatten)]
+        filter: Filter,
+        /// So many groups at most.
+        #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(i64).range(1..=10_000))]
+        limit: i64,
+        /// Print a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show everything kept of a dead job, its errors included.
     #[command(after_help = "Example:\n  rowcrew dead show 42")]
     Show {
@@ -89,21 +104,24 @@ struct Filter {
     /// Only those that died of this: exhausted, permanent, expired, crashed, buried, ...
     #[arg(long)]
     reason: Option<String>,
+    /// Only those that died of this failure; `rowcrew dead groups` lists them.
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
 struct Which {
     /// The jobs.
-    #[arg(value_name = "ID", conflicts_with_all = ["kind", "queue", "reason"],
-          required_unless_present_any = ["kind", "queue", "reason"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["kind", "queue", "reason", "fingerprint"],
+          required_unless_present_any = ["kind", "queue", "reason", "fingerprint"])]
     ids: Vec<JobId>,
     #[command(flatten)]
     filter: Filter,
 }
 
 impl From<Filter> for DeadFilter {
-    fn from(Filter { kind, queue, reason }: Filter) -> Self {
-        Self { kind, queue, reason }
+    fn from(Filter { kind, queue, reason, fingerprint }: Filter) -> Self {
+        Self { kind, queue, reason, fingerprint }
     }
 }
 
@@ -114,6 +132,16 @@ const COLUMNS: [Column; 7] = [
     Column("REASON", "reason", Form::Text),
     Column("TRIES", "attempts", Form::Number),
     Column("DIED", "died_at", Form::Moment),
+    Column("LAST ERROR", "last_error", Form::Text),
+];
+
+const GROUP_COLUMNS: [Column; 7] = [
+    Column("FINGERPRINT", "fingerprint", Form::Text),
+    Column("JOBS", "jobs", Form::Number),
+    Column("KIND", "kind", Form::Text),
+    Column("CLASS", "class", Form::Text),
+    Column("FIRST DIED", "first_died_at", Form::Moment),
+    Column("LAST DIED", "last_died_at", Form::Moment),
     Column("LAST ERROR", "last_error", Form::Text),
 ];
 
@@ -131,6 +159,11 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
                 &COLUMNS,
                 "no such dead jobs",
             )?;
+            Ok(ExitCode::SUCCESS)
+        }
+        What::Groups { filter, limit, json } => {
+            let groups = store.group_dead(&filter.into(), limit).await?;
+            table::print(&groups, json, &GROUP_COLUMNS, "no such dead jobs")?;
             Ok(ExitCode::SUCCESS)
         }
         What::Show { id, json } => show(store, id, json).await,

@@ -2,18 +2,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::SqlStatement;
 use crate::config::{self, Config, Run};
 use crate::handler::limits::Limits;
 use crate::handler::{
     Block, CommandHandler, CommandSettings, Echo, Entry, Fail, Handler, HttpAuth, HttpHandler, HttpSettings,
     HttpTls, Noop, ProcessHandler, ProcessSettings, Registry, Runner, Sleep,
 };
-use crate::store::{self, Kept, ServerUrl};
-use crate::worker;
+use crate::store::{self, Kept, OtherDatabase, ServerUrl};
+use crate::text::error_chain;
+use crate::worker::{self, SqlElsewhere};
 
 /// How to reach the database.
 pub(super) fn store(config: &Config) -> anyhow::Result<store::Settings> {
@@ -58,8 +61,7 @@ pub(super) fn kept(config: &Config) -> Kept {
 /// The handlers, ready to run.
 pub(super) fn registry(config: &Config) -> anyhow::Result<Registry> {
     config.handlers.iter().try_fold(Registry::new(), |registry, (kind, handler)| {
-        let runner = runner(kind, handler, config.limits.result_bytes_max)
-            .map_err(|fault| anyhow!("handlers.{kind}: {fault}"))?;
+        let runner = runner(kind, handler, config).map_err(|fault| anyhow!("handlers.{kind}: {fault}"))?;
         // Children have theirs each, and say how many jobs they can take together.
         let concurrency = handler.concurrency.filter(|_| !matches!(handler.run, Run::Process(_)));
         let entry = Entry { runner, defaults: Arc::new(handler.job_defaults()), concurrency };
@@ -67,17 +69,18 @@ pub(super) fn registry(config: &Config) -> anyhow::Result<Registry> {
     })
 }
 
-fn runner(kind: &str, handler: &config::Handler, result_bytes_max: usize) -> Result<Runner, String> {
+fn runner(kind: &str, handler: &config::Handler, config: &Config) -> Result<Runner, String> {
     fn of(handler: impl Handler) -> Runner {
         Runner::Handler(Arc::new(handler))
     }
+    let result_bytes_max = config.limits.result_bytes_max;
     Ok(match &handler.run {
         Run::Noop => of(Noop),
         Run::Sleep => of(Sleep),
         Run::Block => Runner::Blocking(Arc::new(Block)),
         Run::Echo => of(Echo),
         Run::Fail => of(Fail),
-        Run::Sql(sql) => Runner::Sql(sql.statement.as_str().into()),
+        Run::Sql(sql) => sql_runner(kind, sql, config.database.connect_timeout())?,
         Run::Http(http) => of(HttpHandler::new(&http_settings(http, result_bytes_max))?),
         Run::Command(program) => of(CommandHandler::new(command(program, result_bytes_max))?),
         Run::Process(process) => of(ProcessHandler::new(ProcessSettings {
@@ -88,6 +91,18 @@ fn runner(kind: &str, handler: &config::Handler, result_bytes_max: usize) -> Res
             ready_within: process.ready_within,
         })?),
     })
+}
+
+fn sql_runner(kind: &str, sql: &config::Sql, connect_timeout: Duration) -> Result<Runner, String> {
+    let statement = SqlStatement { text: sql.statement.clone(), role: sql.role.clone() };
+    let Some(url) = sql.database_url() else {
+        return Ok(Runner::Sql(Arc::new(statement)));
+    };
+    let url = ServerUrl::parse(url.expose_secret()).map_err(|fault| format!("database_url: {fault}"))?;
+    let database = OtherDatabase::new(&url, sql.connections, connect_timeout)
+        .map_err(|fault| format!("database_url: {}", error_chain(&fault)))?;
+    let handler = SqlElsewhere::new(kind, database, statement, sql.connections);
+    Ok(Runner::Handler(Arc::new(handler)))
 }
 
 fn command(program: &config::Command, result_bytes_max: usize) -> CommandSettings {

@@ -375,7 +375,10 @@ fn example_uncommented(dir: &Dir) -> String {
         Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => setting,
         _ => line,
     });
-    lines.collect::<Vec<_>>().join("\n").replace("/run/secrets/mail_hook", &secret.display().to_string())
+    let url = dir.write("url", "postgres://reports@db/reports");
+    let text = lines.collect::<Vec<_>>().join("\n");
+    text.replace("/run/secrets/mail_hook", &secret.display().to_string())
+        .replace("/run/secrets/reports_url", &url.display().to_string())
 }
 
 #[test]

@@ -42,6 +42,9 @@ pub type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 /// The end of what a handler keeps running between jobs.
 pub type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Whether a handler can work, and if not, why.
+pub type Checked<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+
 /// Runs the jobs of one or more kinds.
 ///
 /// Delivery is at-least-once: a job whose worker died runs again, so the work must bear repetition.
@@ -55,6 +58,12 @@ pub trait Handler: Send + Sync + 'static {
     /// others may have them.
     fn capacity(&self) -> usize {
         usize::MAX
+    }
+
+    /// Looks for faults that every job would meet, before a worker begins; what it answers keeps the worker from
+    /// starting. What may pass by itself, as a server that is away, is no such fault.
+    fn check(&self) -> Checked<'_> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
     /// Gets ready for jobs; called when a worker begins, within its runtime. `changed` is to be notified whenever

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use super::{BlockingHandler, Handler};
-use crate::JobDefaults;
+use crate::{JobDefaults, SqlStatement};
 
 /// How the jobs of a kind are run.
 #[derive(Clone)]
@@ -16,8 +16,8 @@ pub enum Runner {
     Handler(Arc<dyn Handler>),
     /// By a handler that blocks, on one of the worker's blocking threads.
     Blocking(Arc<dyn BlockingHandler>),
-    /// By this SQL statement, in one transaction with the finish. The payload is `$1`.
-    Sql(Arc<str>),
+    /// By this SQL statement, in one transaction with the finish.
+    Sql(Arc<SqlStatement>),
 }
 
 impl Runner {

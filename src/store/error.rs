@@ -80,6 +80,12 @@ pub enum Error {
         /// The version this binary has.
         known: i32,
     },
+    /// Handlers that no job could succeed with.
+    #[error("no job is run, because these handlers cannot work:\n  {}", faults.join("\n  "))]
+    Handlers {
+        /// One sentence for each, with the handler's name.
+        faults: Vec<String>,
+    },
     /// The server takes no writes.
     #[error(
         "the database {server} is a read-only standby, or set to default_transaction_read_only: use the primary's URL, or name all hosts in it, of which the one that takes writes is found"

@@ -4,6 +4,7 @@
 
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::time::Moment;
 use super::{Error, Store};
@@ -47,6 +48,8 @@ pub struct DeadFilter {
     pub queue: Option<String>,
     /// Why it died.
     pub reason: Option<String>,
+    /// The failure it died of.
+    pub fingerprint: Option<String>,
 }
 
 /// Everything kept of one job.
@@ -127,15 +130,25 @@ impl Store {
 
     /// Lists dead jobs, the latest death first, among the 100,000 latest.
     pub async fn list_dead(&self, filter: &DeadFilter, at_most: i64) -> Result<Vec<Record>, Error> {
-        let DeadFilter { kind, queue, reason } = filter;
-        let rows = self.query(&self.statements.dead_list, &[kind, queue, reason, &at_most]).await?;
+        let DeadFilter { kind, queue, reason, fingerprint } = filter;
+        let params: [&(dyn ToSql + Sync); 5] = [kind, queue, reason, &at_most, fingerprint];
+        let rows = self.query(&self.statements.dead_list, &params).await?;
+        Ok(rows.iter().map(|row| record(row, 0)).collect())
+    }
+
+    /// Groups dead jobs by what went wrong, the largest group first, among the 100,000 latest.
+    pub async fn group_dead(&self, filter: &DeadFilter, at_most: i64) -> Result<Vec<Record>, Error> {
+        let DeadFilter { kind, queue, reason, fingerprint } = filter;
+        let params: [&(dyn ToSql + Sync); 5] = [kind, queue, reason, fingerprint, &at_most];
+        let rows = self.query(&self.statements.dead_groups, &params).await?;
         Ok(rows.iter().map(|row| record(row, 0)).collect())
     }
 
     /// Counts dead jobs, and tells the moment for which the count holds.
     pub async fn count_dead(&self, filter: &DeadFilter, at_most: i64) -> Result<(i64, Moment), Error> {
-        let DeadFilter { kind, queue, reason } = filter;
-        let row = self.query_one(&self.statements.dead_count, &[kind, queue, reason, &at_most]).await?;
+        let DeadFilter { kind, queue, reason, fingerprint } = filter;
+        let params: [&(dyn ToSql + Sync); 5] = [kind, queue, reason, &at_most, fingerprint];
+        let row = self.query_one(&self.statements.dead_count, &params).await?;
         Ok((row.get(0), row.get(1)))
     }
 

@@ -25,8 +25,10 @@ impl Store {
 
     /// Puts dead jobs back, the oldest death first; answers how many. The filter may not be empty.
     pub async fn revive_many(&self, filter: &DeadFilter, at_most: i32) -> Result<i64, Error> {
-        let DeadFilter { kind, queue, reason } = filter;
-        let row = self.query_one(&self.statements.dead_revive_many, &[kind, queue, reason, &at_most]).await?;
+        let DeadFilter { kind, queue, reason, fingerprint } = filter;
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+            [kind, queue, reason, &at_most, fingerprint];
+        let row = self.query_one(&self.statements.dead_revive_many, &params).await?;
         Ok(row.get(0))
     }
 
@@ -43,9 +45,9 @@ impl Store {
         dead_at: Moment,
         at_most: i64,
     ) -> Result<i64, Error> {
-        let DeadFilter { kind, queue, reason } = filter;
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-            [kind, queue, reason, &dead_at, &at_most];
+        let DeadFilter { kind, queue, reason, fingerprint } = filter;
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+            [kind, queue, reason, &dead_at, &at_most, fingerprint];
         Ok(self.query_one(&self.statements.dead_discard_many, &params).await?.get(0))
     }
 

@@ -207,7 +207,7 @@ fn settled<T>(answer: &Result<T, Error>) -> bool {
 
 /// A pooled connection in use.
 pub(super) struct Lent {
-    object: Option<Object>,
+    pub(super) object: Option<Object>,
     /// Set when nothing is open on it any more; otherwise it is closed when dropped.
     pub(super) settled: bool,
 }

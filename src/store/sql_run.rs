@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::{Error, Store, error};
-use crate::{Failure, FailureClass, Job, WorkerId};
+use super::{Error, Store, error, statement};
+use crate::{Failure, FailureClass, Job, SqlStatement, WorkerId};
 
 /// What became of it.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Store {
     pub async fn run_sql(
         &self,
         worker_id: WorkerId,
-        statement: &str,
+        statement: &SqlStatement,
         job: &Job,
         limit: Duration,
         keep: bool,
@@ -62,7 +62,7 @@ impl Store {
         &self,
         client: &Client,
         worker_id: WorkerId,
-        statement: &str,
+        statement: &SqlStatement,
         job: &Job,
         limit: Duration,
         keep: bool,
@@ -71,15 +71,17 @@ impl Store {
         // The handler's statement sees the role's own search_path and may be planned in every way, unlike ours.
         let begin = format!(
             "{}set local search_path to default; set local enable_seqscan to default; \
-             set local enable_bitmapscan to default; set local statement_timeout = {limit_ms}",
-            self.begin()
+             set local enable_bitmapscan to default; set local statement_timeout = {limit_ms}{}",
+            self.begin(),
+            statement::take_role(statement)
         );
         call!("begin", client.batch_execute(&begin))?;
         let payload: &RawValue = serde_json::from_str(&job.payload).unwrap_or(RawValue::NULL);
-        let result = call!("effect", effect(client, statement, payload))?;
+        let result = call!("effect", effect(client, &statement.text, payload))?;
         let ours = "set local search_path = pg_catalog; set local enable_seqscan = off; \
                     set local enable_bitmapscan = off; set local statement_timeout = 0";
-        call!("begin", client.batch_execute(ours))?;
+        let ours = format!("{}{ours}", statement::leave_role(statement));
+        call!("begin", client.batch_execute(&ours))?;
         let held = match self.finish_one(client, worker_id, job, Some(&result), keep).await {
             Ok(held) => held,
             Err(Error::Statement { source, .. }) => return Err(source),
@@ -95,7 +97,7 @@ impl Store {
 }
 
 /// Runs the handler's statement; answers `{"rows": n, "first": {..}}` as JSON text.
-async fn effect(
+pub(super) async fn effect(
     client: &Client,
     statement: &str,
     payload: &RawValue,

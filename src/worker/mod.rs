@@ -6,6 +6,7 @@
 
 mod attempt;
 mod blocking;
+mod check;
 mod desk;
 mod dispatch;
 mod finisher;
@@ -14,6 +15,7 @@ mod held;
 pub mod hot;
 mod lanes;
 mod liveness;
+mod other_database;
 mod pace;
 mod pauses;
 mod progress;
@@ -33,6 +35,8 @@ use tokio::time::Instant;
 use crate::handler::Registry;
 use crate::store::{Carries, Ending, Error, Fate, Registration, Store};
 use crate::{Job, JobId, WorkerId};
+
+pub use other_database::SqlElsewhere;
 
 use finisher::Ended;
 use held::{Held, StopReason};
@@ -142,6 +146,7 @@ pub async fn run(
     stopping: watch::Receiver<Stopping>,
 ) -> Result<(), Error> {
     store.check_ready().await?;
+    check::handlers(&store, &registry).await?;
     tell_what_is_carried(&store, settings.poll).await;
     let sql_store = store.with_pool_of(settings.sql_connections)?;
     let blocking = registry.has_blocking().then(|| blocking::Blocking::new(settings.blocking_threads));

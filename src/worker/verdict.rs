@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::store::{ErrorEntry, Fate};
 use crate::text::{DETAIL_BYTES_MAX, MESSAGE_BYTES_MAX, tail, truncated};
-use crate::{Backoff, Failure, FailureClass, Job, JobDefaults, Outcome, Success, Verdict, WorkerId};
+use crate::{
+    Backoff, Failure, FailureClass, Job, JobDefaults, Outcome, Success, Verdict, WorkerId, fingerprint,
+};
 
 /// The longest wait that is written; more is a handler's slip, and the database's `timestamptz` ends too.
 const WAIT_MAX: Duration = Duration::from_hours(366 * 24);
@@ -82,6 +84,7 @@ pub(super) fn entry(failure: &Failure, job: &Job, worker_id: WorkerId) -> ErrorE
         "worker": worker_id,
         "class": failure.class.as_str(),
         "error": message,
+        "fingerprint": fingerprint(&job.kind, failure.class, &message),
     });
     if let Some(detail) = &failure.detail {
         line["detail"] = tail(&truncated(detail, usize::MAX), DETAIL_BYTES_MAX).into();

@@ -10,6 +10,7 @@
 #[cfg(feature = "chaos")]
 mod cancelled;
 mod data;
+mod effects;
 mod killed;
 mod network;
 mod oracle_holds;

@@ -1,6 +1,6 @@
 //! `rowcrew dead`: the dead letters.
 
-use crate::support::{Db, Output, rowcrew_on};
+use crate::support::{Crew, Db, Output, rowcrew_on};
 
 fn dead(db: &Db, args: &[&str]) -> Output {
     rowcrew_on(db, &[&["dead"], args].concat(), b"")
@@ -97,4 +97,52 @@ async fn cli_dead_edit_changes_the_payload_and_leaves_an_event() {
         db.one::<String>("select payload::text from rowcrew.dead_jobs where id = 1").await,
         r#"{"new": 1}"#
     );
+}
+
+#[tokio::test]
+async fn cli_dead_groups_by_what_went_wrong_and_revives_a_group() {
+    let db = Db::new().await;
+    let config = r#"
+        [handlers.code]
+        type = "command"
+        command = ["sh", "-c", "exit 65"]
+        [handlers.bad]
+        type = "sql"
+        statement = "select ($1 ->> 'n')::int"
+    "#;
+    let crew = Crew::start(&db, config).await;
+    db.exec(
+        r#"insert into rowcrew.jobs (kind, payload) select 'bad', jsonb_build_object('n', 'x' || n) from generate_series(1, 5) n;
+        insert into rowcrew.jobs (kind, payload) values ('bad', '{"n": "99999999999"}'), ('code', '{}')"#,
+    )
+    .await;
+    db.until("not exists (select from rowcrew.jobs)").await;
+    drop(crew);
+    let groups = dead(&db, &["groups", "--json"]).json();
+    let groups = groups.as_array().expect("an array");
+    let shown: Vec<_> = groups
+        .iter()
+        .map(|group| format!("{} {} {} {}", group["jobs"], group["kind"], group["class"], group["reason"]))
+        .collect();
+    assert_eq!(shown[0], r#"5 "bad" "sql" "permanent""#, "text that is no number, whichever it is");
+    assert_eq!(groups.len(), 3, "{shown:?}");
+    let fingerprint = groups[0]["fingerprint"].as_str().expect("text");
+    assert!(groups[0]["last_error"].as_str().expect("text").contains("invalid input syntax"), "{groups:?}");
+    assert_eq!(
+        db.one::<i64>(&format!("select jobs from rowcrew.dead_groups where fingerprint = '{fingerprint}'"))
+            .await,
+        5,
+        "psql sees the same"
+    );
+    let table = dead(&db, &["groups", "--kind", "bad"]).stdout;
+    assert!(table.contains(fingerprint) && !table.contains("code"), "{table}");
+    let out = dead(&db, &["revive", "--fingerprint", fingerprint, "--at-most", "2"]);
+    assert!(out.stdout.contains("2 jobs revived"), "{out:?}");
+    let list = dead(&db, &["list", "--fingerprint", fingerprint, "--json"]).json();
+    assert_eq!(list.as_array().expect("an array").len(), 3);
+    assert_eq!(db.one::<i64>(&format!("select rowcrew.revive(fingerprint => '{fingerprint}')")).await, 3);
+    assert_eq!(db.all::<String>("select distinct kind from rowcrew.jobs").await, ["bad"]);
+    assert_eq!(db.one::<i64>("select count(*) from rowcrew.dead_jobs").await, 2, "the others stay");
+    let missed = dead(&db, &["discard", "--fingerprint", fingerprint, "--yes"]);
+    assert!(missed.stdout.contains("there are no such dead jobs"), "{missed:?}");
 }

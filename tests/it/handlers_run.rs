@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rowcrew::FailureClass;
 use rowcrew::handler::signature::{self, Headers, Key};
 
 use crate::support::{Crew, Db, Scratch, until_gone};
@@ -316,6 +317,8 @@ async fn a_sql_effect_happens_once_though_its_worker_is_killed_in_the_middle() {
     db.until(&format!("not exists (select from {sleeping})")).await;
     assert_eq!(db.all::<i32>("select n from effects").await, [42]);
     assert_eq!(db.one::<i32>("select attempts from rowcrew.finished_jobs").await, 2);
+    let lost: String = db.one("select errors -> 0 ->> 'fingerprint' from rowcrew.finished_jobs").await;
+    assert_eq!(lost, rowcrew::fingerprint("effect", FailureClass::LostWorker, ""), "SQL makes the same");
 }
 
 #[tokio::test]

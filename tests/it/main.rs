@@ -35,6 +35,7 @@ mod refused;
 mod retries;
 mod rust_api;
 mod schema;
+mod sql_handler;
 mod sql_headers;
 mod sql_plans;
 mod stop;

@@ -14,9 +14,11 @@ const CONFIG: &str = r#"
     statement = "insert into public.effects select ($1 ->> 'n')::int"
 "#;
 
+/// What the statement writes to; a worker looks for it when it starts.
+const EFFECTS: &str = "create table effects (n int)";
+
 /// Jobs of three kinds under which the server goes away; one of them runs through it all.
 async fn load(db: &Db) {
-    db.exec("create table effects (n int)").await;
     db.insert("nap", r#"{"ms": 4000}"#).await;
     db.exec(
         "insert into rowcrew.jobs (kind, payload) select
@@ -49,6 +51,7 @@ async fn unharmed(db: &Db, crew: &mut [Crew], workers: &[i64]) {
 #[tokio::test]
 async fn a_crash_of_the_server_under_load_loses_nothing_and_no_worker() {
     let mut server = OwnServer::start().await;
+    server.exec(EFFECTS).await;
     let mut crew = [Crew::start(&server, CONFIG).await, Crew::start(&server, CONFIG).await];
     let workers = server.all::<i64>("select id from rowcrew.workers order by id").await;
     load(&server).await;
@@ -67,6 +70,7 @@ async fn a_crash_of_the_server_under_load_loses_nothing_and_no_worker() {
 #[tokio::test]
 async fn workers_whose_connections_are_all_cut_come_back_and_none_is_taken_for_lost() {
     let db = Db::new().await;
+    db.exec(EFFECTS).await;
     let mut crew = [Crew::start(&db, CONFIG).await, Crew::start(&db, CONFIG).await];
     let workers = db.all::<i64>("select id from rowcrew.workers order by id").await;
     load(&db).await;
@@ -91,6 +95,7 @@ async fn workers_whose_connections_are_all_cut_come_back_and_none_is_taken_for_l
 async fn workers_follow_the_primary_and_leave_one_that_was_demoted() {
     let server = OwnServer::start().await;
     let Some(standby) = Standby::of(&server.cluster).await else { return };
+    server.exec(EFFECTS).await;
     let url = format!(
         "host={},{} user=postgres dbname=postgres",
         server.cluster.socket_dir().display(),

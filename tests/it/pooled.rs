@@ -14,9 +14,11 @@ const HANDLERS: &str = r#"
     statement = "insert into public.effects select ($1 ->> 'n')::int"
 "#;
 
+/// What the statement writes to; a worker looks for it when it starts.
+const EFFECTS: &str = "create table effects (n int)";
+
 /// Jobs that complete, are retried, die, and have an effect.
 async fn mixed_work(db: &Db) {
-    db.exec("create table effects (n int)").await;
     db.exec(
         r#"insert into rowcrew.jobs (kind, payload, backoff) select
             case n % 4 when 0 then 'noop' when 1 then 'nap' when 2 then 'fail' else 'effect' end,
@@ -51,6 +53,7 @@ async fn hostile_defaults(db: &Db) {
 #[tokio::test]
 async fn work_goes_through_a_pooler_whatever_the_defaults_of_the_database_are() {
     let db = Db::new().await;
+    db.exec(EFFECTS).await;
     let Some(pooler) = Pooler::before(&db).await else { return };
     hostile_defaults(&db).await;
     let config = format!(
@@ -65,6 +68,7 @@ async fn work_goes_through_a_pooler_whatever_the_defaults_of_the_database_are() 
 #[tokio::test]
 async fn a_worker_that_reaches_only_a_pooler_says_what_it_cannot_do_and_works_on() {
     let db = Db::new().await;
+    db.exec(EFFECTS).await;
     let Some(pooler) = Pooler::before(&db).await else { return };
     let config = format!(
         "database_url = \"{0}\"\ndirect_url = \"{0}\"\n[database]\nprepare = false\n{HANDLERS}",
@@ -81,6 +85,7 @@ async fn a_worker_that_reaches_only_a_pooler_says_what_it_cannot_do_and_works_on
 #[tokio::test]
 async fn work_goes_on_whatever_the_defaults_of_the_database_are() {
     let db = Db::new().await;
+    db.exec(EFFECTS).await;
     hostile_defaults(&db).await;
     let _worker = Crew::start(&db, HANDLERS).await;
     mixed_work(&db).await;

@@ -278,6 +278,43 @@ async fn a_job_enqueued_in_a_transaction_exists_exactly_if_it_commits() {
 }
 
 #[tokio::test]
+async fn many_jobs_are_enqueued_with_one_statement_all_or_none() {
+    let mut db = Db::new().await;
+    let job = |n: i64| NewJob::new("many", &json!({ "n": n })).expect("JSON");
+    let far = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800);
+    let jobs = [
+        job(1).queue("mail").priority(2).run_at(Duration::from_hours(1)).timeout(Duration::from_millis(1500)),
+        job(2).run_at(far).expires_at(Duration::from_hours(2)).backoff(&Backoff::default()).tags(["x", "y"]),
+        job(3).unique_key("u").group_key("g").max_attempts(9),
+        job(4).unique_key("u"),
+    ];
+    let tx = db.client.transaction().await.expect("a transaction");
+    assert_eq!(rowcrew::enqueue_many(&tx, &jobs).await.expect("enqueued").len(), 3);
+    tx.rollback().await.expect("rolled back");
+    assert_eq!(db.one::<i64>("select count(*) from rowcrew.jobs").await, 0);
+    let ids = rowcrew::enqueue_many(&db.client, &jobs).await.expect("enqueued");
+    assert_eq!(ids.len(), 3, "the fourth one's key was taken by the third");
+    let rows = db.all::<String>(
+        "select concat_ws(' ', payload ->> 'n', queue, priority, max_attempts, timeout, unique_key, group_key, tags,
+            backoff ->> 'type', case when run_at > now() + interval '59 min' then 'later' end,
+            extract(year from run_at at time zone 'UTC') >= 2100, expires_at > now() + interval '119 min')
+         from rowcrew.jobs order by payload ->> 'n'",
+    );
+    assert_eq!(
+        rows.await,
+        ["1 mail 2 00:00:01.5 later f", "2 default 5 {x,y} exponential later t t", "3 default 5 9 u g f"]
+    );
+    let odd = NewJob { payload: "{".to_owned(), ..job(6) };
+    let error = rowcrew::enqueue_many_in("rowcrew", &db.client, &[job(5), odd]).await.expect_err("no JSON");
+    assert!(error.to_string().contains("job 2 of the list"), "{error}");
+    let refused = NewJob { kind: String::new(), ..job(7) };
+    let error = rowcrew::enqueue_many(&db.client, &[job(5), refused]).await.expect_err("no kind");
+    assert_eq!(error.constraint(), Some("jobs_kind_length"));
+    assert_eq!(db.one::<i64>("select count(*) from rowcrew.jobs").await, 3, "none of either list");
+    assert_eq!(rowcrew::enqueue_many(&db.client, &[]).await.expect("nothing to do"), [0_i64; 0]);
+}
+
+#[tokio::test]
 async fn the_statements_for_other_drivers_enqueue_with_plain_parameters() {
     let db = Db::new().await;
     let one = db.client.prepare(rowcrew::sql::ENQUEUE).await.expect("it prepares");

@@ -19,7 +19,7 @@ const STEADY: [&str; 2] = ["claim_forget", "worker_rescue"];
 /// These look at 20,000 or 100,000 rows anyway, which is all there are here: any way to read them is right.
 const WIDE: [&str; 4] = ["jobs_list", "stats_read", "doctor_load", "doctor_queues"];
 /// For people, once in a while: with the statistics of empty tables these may read all dead letters.
-const FOR_PEOPLE: [&str; 2] = ["dead_list", "dead_discard_many"];
+const FOR_PEOPLE: [&str; 3] = ["dead_list", "dead_groups", "dead_discard_many"];
 const OFF: [&str; 4] = ["enable_hashjoin", "enable_mergejoin", "enable_material", "enable_sort"];
 const WORKER: i64 = 7;
 const LIMIT: i64 = 100;
@@ -141,13 +141,14 @@ fn arguments(name: &str) -> Vec<String> {
         }
         "claims_reclaim" | "depth_sample" | "doctor_load" | "doctor_queues" | "kinds_list"
         | "queues_list" | "stats_read" => vec![],
-        "dead_count" => vec!["'kind.1'".into(), "null".into(), "null".into(), "10000".into()],
+        "dead_count" => ["'kind.1'", "null", "null", "10000", "null"].map(str::to_owned).to_vec(),
+        "dead_groups" => ["null", "'mail'", "null", "null", "50"].map(str::to_owned).to_vec(),
         "dead_discard" => vec!["'{100001, 100002, 100050}'".into()],
         "dead_discard_many" => {
-            vec!["'kind.1'".into(), "null".into(), "'exhausted'".into(), "now()".into(), "5000".into()]
+            ["'kind.1'", "null", "'exhausted'", "now()", "5000", "null"].map(str::to_owned).to_vec()
         }
         "dead_edit" => vec!["100007".into(), r#"'{"n": 1}'"#.into(), "1048576".into()],
-        "dead_list" => vec!["null".into(), "'mail'".into(), "null".into(), "50".into()],
+        "dead_list" => ["null", "'mail'", "null", "50", "null"].map(str::to_owned).to_vec(),
         "dead_revive" => vec!["100007".into()],
         "job_retry" | "job_show" => vec!["4711".into()],
         "jobs_cancelled" => vec![ids, claim_ids],

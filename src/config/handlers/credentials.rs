@@ -109,9 +109,19 @@ fn secret_or_file(
 
 /// What stands in a file, without the blanks around it.
 fn file(table: &Table<'_>, key: &str, path: &str) -> Option<SecretString> {
+    file_text(table, key, path, filled)
+}
+
+/// The same, of text that must pass a check.
+pub(super) fn file_text(
+    table: &Table<'_>,
+    key: &str,
+    path: &str,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Option<SecretString> {
     let read = || {
         let text = read_text(Path::new(path)).map_err(|(_, problem)| problem)?;
-        filled(&text)?;
+        check(text.trim())?;
         Ok::<_, String>(SecretString::from(text.trim()))
     };
     read().map_err(|problem| table.fault(key, format!("names {path:?}, which {problem}"))).ok()
@@ -121,7 +131,7 @@ fn exposed(text: &SecretString) -> String {
     text.expose_secret().to_owned()
 }
 
-fn only_one(table: &Table<'_>, keys: &[&str]) {
+pub(super) fn only_one(table: &Table<'_>, keys: &[&str]) {
     let given: Vec<_> = keys.iter().filter(|key| table.has(key)).collect();
     if let [first, second, ..] = given[..] {
         table.fault(second, format!("is given beside {first}: expected only one of the two"));

@@ -42,6 +42,7 @@ impl Crew {
             slots: 16,
             drain_ms: 25_000,
             prepare: true,
+            effect_ms: 0,
             faketime: None,
             strikes: None,
         };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rowcrew::handler::{Context, Entry, Handler, Registry, Runner, Work};
 use rowcrew::store::{Kept, ServerUrl, Settings, Store};
 use rowcrew::worker::{self, Stopping};
-use rowcrew::{Backoff, Failure, FailureClass, Jitter, JobDefaults, Success, maintenance};
+use rowcrew::{Backoff, Failure, FailureClass, Jitter, JobDefaults, SqlStatement, Success, maintenance};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -33,6 +33,8 @@ pub(crate) struct Order {
     pub slots: usize,
     pub drain_ms: u64,
     pub prepare: bool,
+    /// How long the statement of the SQL handler takes beside its effect.
+    pub effect_ms: u32,
     /// How its wall clock is shifted, in the words of faketime.
     pub faketime: Option<String>,
     /// With the feature `chaos`: the seed, and how many in a thousand calls to the database go wrong.
@@ -90,7 +92,7 @@ async fn work(order: Order) -> Result<(), Box<dyn std::error::Error>> {
         sql_connections: 4,
         keep_finished: true,
     };
-    let registry = registry(&order.ledger)?;
+    let registry = registry(&order.ledger, order.effect_ms)?;
     let outcome = loop {
         match worker::run(store.clone(), registry.clone(), settings.clone(), stopping.clone()).await {
             Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_millis(200)).await,
@@ -134,19 +136,22 @@ struct Noted {
     ledger: Arc<File>,
 }
 
-fn registry(ledger: &PathBuf) -> std::io::Result<Registry> {
+fn registry(ledger: &PathBuf, effect_ms: u32) -> std::io::Result<Registry> {
     let ledger = Arc::new(OpenOptions::new().append(true).create(true).open(ledger)?);
     let noted = |manner| -> Arc<dyn Handler> { Arc::new(Noted { manner, ledger: ledger.clone() }) };
     let backoff = Backoff::Fixed { delay_ms: 50, jitter: Jitter::None, give_up_after_ms: None };
     let defaults = Arc::new(JobDefaults { backoff, ..JobDefaults::default() });
     let entry = |runner| Entry { runner, defaults: defaults.clone(), concurrency: None };
-    let effect = "insert into chaos.effects (job) select ($1::jsonb ->> 'n')::bigint";
+    let effect = format!(
+        "insert into chaos.effects (job) select ($1::jsonb ->> 'n')::bigint from pg_sleep({})",
+        f64::from(effect_ms) / 1000.0
+    );
     Ok(Registry::new()
         .with_entry("nap", entry(Runner::Handler(noted(Manner::Nap))))
         .with_entry("spin", entry(Runner::Handler(noted(Manner::Spin))))
         .with_entry("abort", entry(Runner::Handler(noted(Manner::Abort))))
         .with_entry("babble", entry(Runner::Handler(noted(Manner::Babble))))
-        .with_entry("effect", entry(Runner::Sql(effect.into()))))
+        .with_entry("effect", entry(Runner::Sql(Arc::new(SqlStatement::new(effect))))))
 }
 
 impl Handler for Noted {
