@@ -9,10 +9,16 @@
 
 #[cfg(feature = "chaos")]
 mod cancelled;
+mod clocks;
 mod data;
+mod disk;
 mod killed;
+mod memory;
 mod network;
+mod notices;
 mod oracle_holds;
+mod planner;
+mod promoted;
 mod replies;
 mod server;
 mod sessions;
