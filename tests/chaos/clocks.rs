@@ -65,7 +65,8 @@ fn with_false_clock(folder: &Path, binaries: &Binaries, library: &Path) -> Binar
     set_clock(folder, "+0");
     for (program, line) in [("postgres", server), ("initdb", format!("exec '{}' \"$@\"", of("initdb")))] {
         std::fs::write(own.join(program), format!("#!/bin/sh\n{line}\n")).expect("a script");
-        std::fs::set_permissions(own.join(program), std::fs::Permissions::from_mode(0o755)).expect("its mode");
+        std::fs::set_permissions(own.join(program), std::fs::Permissions::from_mode(0o755))
+            .expect("its mode");
     }
     Binaries { bin_dir: own, major: binaries.major }
 }

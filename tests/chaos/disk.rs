@@ -80,11 +80,17 @@ async fn d10_a_disk_that_fills_up_loses_no_job_and_no_worker() {
         small.fill();
         // Uses up the pieces of the log that are there, until there is no room for the next.
         let client = site.client().await;
-        while client.batch_execute("select pg_logical_emit_message(false, 'chaos', repeat('x', 8000000))").await.is_ok() {}
+        while client
+            .batch_execute("select pg_logical_emit_message(false, 'chaos', repeat('x', 8000000))")
+            .await
+            .is_ok()
+        {}
         tokio::time::sleep(Duration::from_millis(300)).await;
         small.free();
         site.cluster().recover().expect("a server that starts again");
         back.push(clock::now());
+        // Some that surely come after it.
+        Load { long_percent: 0, ..Load::usual(40) }.put_in(&run, &site).await;
         for producer in producers.drain(..) {
             producer.await.expect("a producer that is done");
         }
@@ -101,7 +107,8 @@ async fn d10_a_disk_that_fills_up_loses_no_job_and_no_worker() {
     evidence.hold(&Allowed::default());
     run.note("panics of the server", panics);
     assert!(panics > 0, "the disk was never full");
-    let claims: Vec<i64> = evidence.transitions.iter().filter(|t| t.what == "claimed").map(|t| t.at).collect();
+    let claims: Vec<i64> =
+        evidence.transitions.iter().filter(|t| t.what == "claimed").map(|t| t.at).collect();
     let first = |at: &i64| claims.iter().find(|claim| **claim > *at).map(|claim| clock::ms(*at, *claim));
     let mut firsts: Vec<f64> = back.iter().filter_map(first).collect();
     let worst = percentile(&mut firsts, 100.0);

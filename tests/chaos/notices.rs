@@ -22,7 +22,8 @@ async fn inserts_a_second(site: &Site, clients: usize, time: Duration) -> f64 {
         let (done, url) = (done.clone(), site.url());
         tokio::spawn(async move {
             let client = connect(&url).await;
-            let sql = client.prepare("insert into rowcrew.jobs (kind) values ('of others')").await.expect("SQL");
+            let sql =
+                client.prepare("insert into rowcrew.jobs (kind) values ('of others')").await.expect("SQL");
             while began.elapsed() < time {
                 client.execute(&sql, &[]).await.expect("an insert");
                 done.fetch_add(1, Ordering::Relaxed);

@@ -10,7 +10,12 @@ use crate::support::site::Site;
 /// What the database is set to, one round each; those of our sessions' own settings win, the others do not.
 const ROUNDS: [&[(&str, &str)]; 3] = [
     &[],
-    &[("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("enable_material", "off"), ("enable_sort", "off")],
+    &[
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("enable_material", "off"),
+        ("enable_sort", "off"),
+    ],
     &[("plan_cache_mode", "force_generic_plan"), ("enable_nestloop", "off"), ("enable_memoize", "off")],
 ];
 /// The most jobs of one claim.
@@ -27,7 +32,8 @@ fn claims_ms(log: &str) -> Vec<f64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn d08_no_settings_and_no_statistics_make_a_claim_slow_or_larger_than_it_was_to_be() {
     let run = Run::begin("D08");
-    let logged = [("log_min_duration_statement", "0"), ("log_parameter_max_length", "0"), ("autovacuum", "off")];
+    let logged =
+        [("log_min_duration_statement", "0"), ("log_parameter_max_length", "0"), ("autovacuum", "off")];
     let site = Site::own(&run, &logged).await;
     // As after a migration: analyzed when there was nothing, and never again.
     site.exec("analyze rowcrew.jobs, rowcrew.claims, rowcrew.workers, rowcrew.finished_jobs").await;

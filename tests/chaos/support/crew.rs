@@ -175,10 +175,10 @@ impl Worker {
         let _ = kill_process(pid, signal);
     }
 
-    /// Lets it have no more memory than so many bytes of its own: a request for more fails, which ends it.
-    pub(crate) fn limit_memory(&self, bytes: u64) {
+    /// Lets it have no more than so many bytes of memory of its own: a request for more fails, which ends it.
+    pub(crate) fn limit_memory(&self, bytes: Option<u64>) {
         let pid = Pid::from_raw(self.child.id() as i32);
-        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        let limit = Rlimit { current: bytes, maximum: None };
         prlimit(pid, Resource::Data, limit).expect("a limit that can be set");
     }
 
