@@ -40,7 +40,8 @@ async fn d08_no_settings_and_no_statistics_make_a_claim_slow_or_larger_than_it_w
     let load = Load { long_percent: 0, sql_percent: 5, batch: 500, ..Load::usual(run.size(700, 20_000)) };
     let backlog = run.size(20_000, 1_000_000);
     site.exec(&format!(
-        "insert into rowcrew.jobs (kind, priority) select 'of others', n % 10 from generate_series(1, {backlog}) n"
+        "insert into rowcrew.jobs (kind, priority, run_at) select 'later', n % 10, now() + interval '1 day'
+        from generate_series(1, {backlog}) n"
     ))
     .await;
     let mut crew = Crew::new(&site);
@@ -52,7 +53,7 @@ async fn d08_no_settings_and_no_statistics_make_a_claim_slow_or_larger_than_it_w
         let before = site.server_log().len();
         crew.start(&site, 2).await;
         load.put_in(&run, &site).await;
-        site.until("not exists (select from rowcrew.jobs where kind <> 'of others')").await;
+        site.until("not exists (select from rowcrew.jobs where kind <> 'later')").await;
         crew.stop().await;
         let mut took = claims_ms(&site.server_log()[before..]);
         assert!(!took.is_empty(), "no claim in the server's log");

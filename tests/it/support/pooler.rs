@@ -110,15 +110,6 @@ fn for_all() -> Option<&'static Pooler> {
     POOLER.get_or_init(start).as_ref()
 }
 
-/// Whether workers go through a pooler; a test that cannot be held then says why and passes.
-pub(crate) fn is_pooled(why: &str) -> bool {
-    let pooled = for_all().is_some();
-    if pooled {
-        eprintln!("skipped through a pooler: {why}");
-    }
-    pooled
-}
-
 impl Drop for Pooler {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
