@@ -90,6 +90,9 @@ impl Sample {
     }
 }
 
+/// One of the counts of a sample.
+type Count = fn(&Sample) -> i64;
+
 /// Megabytes an hour by which memory grows: the slope of the straight line nearest to all samples.
 fn slope(samples: &[Sample]) -> f64 {
     let count = samples.len() as f64;
@@ -131,8 +134,8 @@ async fn x08_a_worker_that_runs_on_and_on_keeps_nothing() {
     assert!(samples.len() > 5, "{} samples", samples.len());
     run.note("jobs a second", format!("{rate:.0}"));
     let (first, last) = samples.split_at(samples.len() / 2);
-    let most = |of: &[Sample], what: fn(&Sample) -> i64| of.iter().map(what).max().unwrap_or(0);
-    let flat: [(&str, fn(&Sample) -> i64, i64); 3] = [
+    let most = |of: &[Sample], what: Count| of.iter().map(what).max().unwrap_or(0);
+    let flat: [(&str, Count, i64); 3] = [
         ("open files", |one| one.files as i64, 3),
         ("threads", |one| one.threads as i64, 1),
         ("connections", |one| one.connections, 3),
@@ -144,8 +147,8 @@ async fn x08_a_worker_that_runs_on_and_on_keeps_nothing() {
         assert!(after <= before + more, "{what} grow: {before}, then {after}");
     }
     let slope = slope(&samples);
-    let size = samples.last().map_or(0.0, |one| one.memory_mb);
-    let memory = format!("{slope:.1} at {size:.0} MB");
+    let last_mb = samples.last().map_or(0.0, |one| one.memory_mb);
+    let memory = format!("{slope:.1} at {last_mb:.0} MB");
     if run.long {
         run.figure("memory, MB an hour", memory, slope < 1.0, "< 1");
     } else {

@@ -32,7 +32,8 @@ async fn d03_a_standby_that_is_promoted_under_load_has_every_job_and_all_workers
     let mut crew = Crew::new(&site);
     crew.start(&site, run.size(2, 4)).await;
     let pause = Duration::from_millis(run.size(60, 100));
-    let producers = Load { pause, ..Load::usual(run.size(800, 20_000)) }.produce(&run, &site);
+    // More than fits in before the promotion.
+    let producers = Load { pause, batch: 20, ..Load::usual(run.size(1_200, 20_000)) }.produce(&run, &site);
     tokio::time::sleep(Duration::from_millis(run.rng("promotion").u64(800..1_500))).await;
 
     // Both before the promotion: a moment later the old primary cannot commit any more.
@@ -43,11 +44,13 @@ async fn d03_a_standby_that_is_promoted_under_load_has_every_job_and_all_workers
     old.batch_execute("select pg_reload_conf()").await.expect("a server that is read-only");
     // What hangs in a commit that no standby will confirm is cut off, as by the restart that a demotion is; whoever
     // is idle finds out by himself.
-    while !producers.iter().all(tokio::task::JoinHandle::is_finished) {
+    let old_too = connect(&old_url).await;
+    let cuts = tokio::spawn(async move {
         let hanging = "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'";
-        old.batch_execute(hanging).await.expect("kills");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        while old_too.batch_execute(hanging).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
     for producer in producers {
         producer.await.expect("a producer that is done");
     }
@@ -60,6 +63,7 @@ async fn d03_a_standby_that_is_promoted_under_load_has_every_job_and_all_workers
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let left_after = clock::ms(promoted_at, clock::now());
+    cuts.abort();
     let lost: i64 = site.one("select count(*) from rowcrew.events where action = 'rescue'").await;
     crew.stop().await;
     let evidence = Evidence::gather(&site, &crew).await;

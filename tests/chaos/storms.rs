@@ -226,7 +226,9 @@ async fn x07_jobs_that_fail_together_do_not_come_back_together() {
     let (first, last) = (retries[0], retries[retries.len() - 1]);
     let step = |at: i64| ((at - first) / (base_ms * 1_000_000)) as usize;
     let mut steps = vec![0_u32; step(last) + 1];
-    retries.iter().for_each(|at| steps[step(*at)] += 1);
+    for at in &retries {
+        steps[step(*at)] += 1;
+    }
     let peak = steps.iter().max().copied().unwrap_or(0);
     let mean = retries.len() as f64 / steps.len() as f64;
     run.note("retries", format!("{} in {} times {base_ms} ms", retries.len(), steps.len()));
