@@ -331,10 +331,15 @@ impl Life {
         }
     }
 
-    /// A listener that hears nothing may be deaf: it is asked whether it still answers.
+    /// A listener that hears nothing may be deaf, or listen to a primary that was demoted while the beat was already
+    /// elsewhere: it is asked whether it still answers, and whether its server takes writes.
     async fn check_listener(&mut self) {
         let Some(listener) = &self.listener else { return };
-        match tokio::time::timeout(BEAT_EVERY, listener.listen()).await {
+        let check = async {
+            listener.check_writable().await?;
+            listener.listen().await
+        };
+        match tokio::time::timeout(BEAT_EVERY, check).await {
             Ok(Ok(())) => {}
             _ => self.listener = None,
         }

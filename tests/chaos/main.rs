@@ -9,11 +9,17 @@
 
 #[cfg(feature = "chaos")]
 mod cancelled;
+mod clocks;
 mod data;
+mod disk;
 mod effects;
 mod killed;
+mod memory;
 mod network;
+mod notices;
 mod oracle_holds;
+mod planner;
+mod promoted;
 mod replies;
 mod server;
 mod sessions;

@@ -1,4 +1,4 @@
-//! Workers without time, and with the wrong time.
+//! Workers without time.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::support::crew::Crew;
 use crate::support::invariants::Allowed;
 use crate::support::load::Load;
 use crate::support::oracle::Evidence;
-use crate::support::run::{Run, percentile};
+use crate::support::run::Run;
 use crate::support::site::Site;
 
 /// Blocked runtime: handlers that never yield hold every thread of their runtime.
@@ -94,41 +94,5 @@ async fn c04_workers_that_hardly_get_a_processor_are_slow_and_not_lost() {
     run.figure("workers taken for lost", lost, lost == 0, "0");
     let stops = crew.said("this worker stops its jobs");
     run.note("workers that stopped their jobs", stops);
-    run.end();
-}
-
-/// Worker clocks: an hour ahead, an hour behind, and twice as fast.
-#[tokio::test(flavor = "multi_thread")]
-async fn t01_what_a_workers_wall_clock_says_changes_nothing() {
-    let Some(run) = Run::begin_if_asked("T01") else { return };
-    let site = Site::shared(&run).await;
-    let mut crew = Crew::new(&site);
-    for shift in ["", "+1h", "-1h", "+0 x2"] {
-        crew.order.faketime = (!shift.is_empty()).then(|| shift.to_owned());
-        if !crew.can_start() {
-            println!("T01: skipped, faketime is not installed");
-            return;
-        }
-        crew.start(&site, 1).await;
-    }
-    site.exec(
-        "insert into rowcrew.jobs (kind, payload, run_at) select 'nap', '{\"ms\": 2, \"fails\": 1}', now() + n * interval '20 ms'
-        from generate_series(1, 200) n",
-    )
-    .await;
-    let load = Load { long_percent: 1, ..Load::usual(run.size(300, 10_000)) };
-    load.put_in(&run, &site).await;
-    tokio::time::sleep(Duration::from_secs(run.size(5, 60))).await;
-    site.drained().await;
-    let lost: i64 = site.one("select count(*) from rowcrew.events where action = 'rescue'").await;
-    crew.stop().await;
-    let evidence = Evidence::gather(&site, &crew).await;
-    evidence.hold(&Allowed::default());
-    run.figure("workers taken for lost", lost, lost == 0, "0");
-    assert_eq!(lost, 0, "a live worker was taken for lost");
-    let scheduled = evidence.transitions.iter().filter(|one| one.what == "claimed" && one.attempts == 1);
-    let mut late: Vec<f64> = scheduled.filter_map(|one| Some(one.due_us? as f64 / 1e3)).collect();
-    let p99 = percentile(&mut late, 99.0);
-    run.figure("due to claimed, p99 ms", format!("{p99:.0}"), p99 < 1_000.0, "< 1000");
     run.end();
 }

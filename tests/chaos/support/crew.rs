@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use super::clock;
 use super::role::{ORDER, Order, TEST};
@@ -129,13 +129,21 @@ impl Crew {
         ends
     }
 
-    /// Kilobytes of memory the largest of them has in use.
-    pub(crate) fn memory_kb(&self) -> u64 {
+    /// The largest value that one of them has in this line of its `/proc` status: kilobytes, or a count.
+    pub(crate) fn status(&self, name: &str) -> u64 {
         let of = |worker: &Worker| {
             let status =
                 std::fs::read_to_string(format!("/proc/{}/status", worker.pid())).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+        };
+        self.workers.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// The most files and sockets that one of them has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let of = |worker: &Worker| {
+            std::fs::read_dir(format!("/proc/{}/fd", worker.pid())).map_or(0, Iterator::count)
         };
         self.workers.iter().map(of).max().unwrap_or(0)
     }
@@ -152,7 +160,7 @@ impl Crew {
 }
 
 /// The library of faketime, where it is installed. Its program would stand between us and the worker.
-fn faketime() -> Option<std::path::PathBuf> {
+pub(crate) fn faketime() -> Option<std::path::PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
     folders.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|library| library.exists())
 }
@@ -166,6 +174,13 @@ impl Worker {
         let pid = Pid::from_raw(self.child.id() as i32).expect("a pid");
         // One that has just ended takes no signal, and needs none.
         let _ = kill_process(pid, signal);
+    }
+
+    /// Lets it have no more than so many bytes of memory of its own: a request for more fails, which ends it.
+    pub(crate) fn limit_memory(&self, bytes: Option<u64>) {
+        let pid = Pid::from_raw(self.child.id() as i32);
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(pid, Resource::Data, limit).expect("a limit that can be set");
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {

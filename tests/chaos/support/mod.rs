@@ -11,3 +11,5 @@ pub(crate) mod proxy;
 pub(crate) mod role;
 pub(crate) mod run;
 pub(crate) mod site;
+#[path = "../../it/support/standby.rs"]
+pub(crate) mod standby;

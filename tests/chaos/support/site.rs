@@ -1,11 +1,11 @@
 //! The server and the database of one scenario, with the log of transitions that its triggers write.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rowcrew::embedded::{Cluster, Environment, Options, locate};
+use rowcrew::embedded::{Binaries, Cluster, Environment, Options, locate};
 use rowcrew::store::{ServerUrl, Settings, Store};
 use tokio::sync::OnceCell;
 use tokio_postgres::types::FromSqlOwned;
@@ -21,6 +21,8 @@ pub(crate) struct Site {
     server: Server,
     pub database: String,
     pub folder: PathBuf,
+    /// Where clients find the database, if not on this server alone.
+    elsewhere: Option<String>,
 }
 
 enum Server {
@@ -124,17 +126,28 @@ impl Site {
             .batch_execute(&format!("create database {database} template {template}"))
             .await
             .expect("a copy");
-        Self { server: Server::Shared(cluster), database, folder }
+        Self { server: Server::Shared(cluster), database, folder, elsewhere: None }
     }
 
     /// A server of its own, durable as in production.
     pub(crate) async fn own(run: &Run, more: &[(&str, &str)]) -> Self {
-        let mut options = options();
+        Self::own_with(run, more, |_, binaries| binaries).await
+    }
+
+    /// The same, with programs that may be wrapped by others in the scenario's folder.
+    pub(crate) async fn own_with(
+        run: &Run,
+        more: &[(&str, &str)],
+        wrap: impl FnOnce(&Path, Binaries) -> Binaries,
+    ) -> Self {
+        let (mut options, folder) = (options(), folder(run));
+        options.binaries = wrap(&folder, options.binaries);
         options.settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let cluster = tokio::task::spawn_blocking(move || Cluster::start(&options)).await.expect("no panic");
         let cluster = cluster.expect("a private Postgres");
         furnish(&cluster, "postgres").await;
-        Self { server: Server::Own(Box::new(cluster)), database: "postgres".to_owned(), folder: folder(run) }
+        let database = "postgres".to_owned();
+        Self { server: Server::Own(Box::new(cluster)), database, folder, elsewhere: None }
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {
@@ -144,8 +157,14 @@ impl Site {
         }
     }
 
+    /// Where clients and workers find the database.
     pub(crate) fn url(&self) -> String {
-        self.cluster().url(&self.database)
+        self.elsewhere.clone().unwrap_or_else(|| self.cluster().url(&self.database))
+    }
+
+    /// From now on the database is looked for here.
+    pub(crate) fn is_found_at(&mut self, url: String) {
+        self.elsewhere = Some(url);
     }
 
     /// The server's socket, for a proxy.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Db;
+use super::pooler::way_to;
 
 /// What a finished command said.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub(crate) fn spawn_alone(args: &[&str]) -> Child {
 /// Starts the binary on a database, all of its streams piped.
 pub(crate) fn spawn(db: &Db, args: &[&str]) -> Child {
     command(args)
-        .env("DATABASE_URL", &db.url)
+        .envs(way_to(&db.url, &db.name))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -105,7 +106,7 @@ impl Crew {
 
     async fn start_as(db: &Db, config: &str, leads_group: bool) -> Self {
         let before: i64 = db.one("select coalesce(max(id), 0) from rowcrew.workers").await;
-        let crew = Self::spawn_as(Some(&db.url), config, leads_group);
+        let crew = Self::spawn_as(Some(db), config, leads_group);
         db.until(&format!(
             "exists (select from rowcrew.workers where id > {before} and locked_at is not null)"
         ))
@@ -122,7 +123,7 @@ impl Crew {
 
     /// Starts `rowcrew work` and waits for nothing.
     pub(crate) fn spawn(db: &Db, config: &str) -> Self {
-        Self::spawn_as(Some(&db.url), config, false)
+        Self::spawn_as(Some(db), config, false)
     }
 
     /// As [`Crew::spawn`], with the database's address in the configuration.
@@ -130,7 +131,7 @@ impl Crew {
         Self::spawn_as(None, config, false)
     }
 
-    fn spawn_as(url: Option<&str>, config: &str, leads_group: bool) -> Self {
+    fn spawn_as(db: Option<&Db>, config: &str, leads_group: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name =
             format!("rowcrew-test-{}-{}.toml", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -141,7 +142,7 @@ impl Crew {
             command.process_group(0);
         }
         let mut child = command
-            .envs(url.map(|url| ("DATABASE_URL", url)))
+            .envs(db.map(|db| way_to(&db.url, &db.name)).unwrap_or_default())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
