@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use crate::handler::{self, Context};
+use crate::handler::{self, Context, Remains};
 use crate::store::{NewJob, SqlRun, Transaction, TransactionSlot};
 use crate::{Failure, Job, Outcome, Success};
 
@@ -17,6 +17,8 @@ pub(super) struct Desk {
     slot: TransactionSlot,
     /// Jobs to enqueue with the finish; nothing is taken any more once the attempt is over.
     enqueued: Mutex<Option<Vec<NewJob>>>,
+    /// What must be gone before the job's end is written.
+    pub(super) remains: Remains,
 }
 
 /// What became of an attempt whose handler has answered.
@@ -36,6 +38,7 @@ impl Desk {
             job: job.clone(),
             slot: TransactionSlot::default(),
             enqueued: Mutex::new(Some(Vec::new())),
+            remains: Remains::default(),
         })
     }
 
@@ -70,6 +73,10 @@ impl handler::Desk for Desk {
         if let Some(shared) = self.shared.upgrade() {
             shared.reports.put(&self.job, json);
         }
+    }
+
+    fn remains(&self) -> &Remains {
+        &self.remains
     }
 }
 
