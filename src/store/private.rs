@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::connect::{ServerConnection, connect_error};
-use super::session::session_settings;
+use super::session::{NO_LIMIT, session_settings};
 use super::{Error, Store, Via};
 
 /// The one channel; each notice names the schema it is for.
@@ -37,7 +37,7 @@ impl Store {
     pub async fn open_private(&self) -> Result<Private, Error> {
         let private = self.open_bare().await?;
         if self.has_sessions() {
-            let settings = session_settings(self.shared.settings.statement_timeout);
+            let settings = session_settings(self.shared.settings.statement_timeout, NO_LIMIT);
             private.run("session_settings", &settings).await?;
         }
         Ok(private)

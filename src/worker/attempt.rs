@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::blocking::{self, Ran};
 use super::desk::{Desk, Hours, Settled};
+use super::finisher::HeldUp;
 use super::held::{StopReason, Ticket};
 use super::tally::Attempt;
 use super::verdict::{entry, fate_of};
@@ -65,7 +66,7 @@ pub(super) async fn run(
     Ended {
         ending: shared.ending(job, fate),
         written,
-        refused: false,
+        held_up: HeldUp::Never,
         batch: ticket.batch,
         attempt: Some(Attempt { queue: job.queue.clone(), kind: job.kind.clone(), waited: job.waited, ran }),
     }
@@ -255,7 +256,7 @@ pub(super) fn given_back(shared: &Shared, ticket: &Ticket) -> Ended {
         _ => Fate::Released,
     };
     let ending = shared.ending(&ticket.job, fate);
-    Ended { ending, written: false, refused: false, batch: ticket.batch, attempt: None }
+    Ended { ending, written: false, held_up: HeldUp::Never, batch: ticket.batch, attempt: None }
 }
 
 /// A job whose kind has no handler here after all; it cannot be claimed, so this is a fault of ours.
@@ -266,5 +267,5 @@ pub(super) fn unknown_kind(shared: &Shared, ticket: &Ticket) -> Ended {
     );
     let error = entry(&failure, &ticket.job, shared.worker_id());
     let ending = shared.ending(&ticket.job, Fate::Retry { wait_ms: 1_000, error });
-    Ended { ending, written: false, refused: false, batch: ticket.batch, attempt: None }
+    Ended { ending, written: false, held_up: HeldUp::Never, batch: ticket.batch, attempt: None }
 }
