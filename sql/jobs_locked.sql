@@ -1,6 +1,6 @@
 -- Finds those of some running jobs whose rows somebody has locked.
 --
--- Params:  $1 ids int8[] (ascending), $2 claim_ids int8[] (the claims they run under, each once)
+-- Params:  $1 ids int8[], $2 claim_ids int8[] (the claims they run under, each once)
 -- Returns: id int8
 -- Locks:   the others, until it ends; never waits for one
 -- Plan:    Index Scan using jobs_pkey

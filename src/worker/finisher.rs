@@ -100,8 +100,9 @@ async fn write_group(shared: &Shared, mut group: Vec<Ended>) -> Vec<Ended> {
         group.retain(|ended| !older.contains(&claim(ended)));
     }
     let mut held_up = Vec::new();
-    // One lock is seldom alone, and the one that was met before may still be held.
-    let suspicious = shared.locked.load(Ordering::Relaxed) > 0;
+    // One lock is seldom alone, and the one that was met before may still be held. And a worker that stops has no time
+    // to wait for one.
+    let suspicious = shared.locked.load(Ordering::Relaxed) > 0 || shared.leaving.load(Ordering::Relaxed);
     if suspicious || group.iter().any(|ended| ended.held_up == HeldUp::Locked) {
         held_up = take_out_locked(shared, &mut group, &mut batches).await;
     }

@@ -112,6 +112,8 @@ struct Shared {
     /// Which of our ways to the database fail; one line in the log when the first begins to and when the last
     /// works again.
     failing: AtomicU8,
+    /// The time to drain is over: the last endings are written, and wait for nobody.
+    leaving: AtomicBool,
     gave_up: AtomicBool,
     /// No beat goes through: others may take this worker for lost, so it claims nothing.
     silent: AtomicBool,
@@ -167,6 +169,7 @@ pub async fn run(
         refused: AtomicU64::new(0),
         locked: AtomicU64::new(0),
         failing: AtomicU8::new(0),
+        leaving: AtomicBool::new(false),
         gave_up: AtomicBool::new(false),
         silent: AtomicBool::new(false),
     });
