@@ -129,6 +129,8 @@ enum Via {
     Private(Arc<tokio_postgres::Client>),
 }
 
+/// How long statements wait for a row that somebody has locked: as long as they may take at all.
+const NO_LIMIT: Duration = Duration::ZERO;
 /// As many as a worker has claims on their way.
 const CLAIM_CONNECTIONS: usize = 2;
 /// Added to the server's time limit before the client gives up on an answer.
@@ -141,8 +143,8 @@ impl Store {
         let health = Arc::<Health>::default();
         let statements = Arc::new(Statements::new(&settings.schema));
         let writable = statements.server_writable.text.clone();
-        let pool = pool(&settings, prepare, (session::NO_LIMIT, ""), &health, &writable)?;
-        let local_settings = session::local_settings(settings.statement_timeout, session::NO_LIMIT).into();
+        let pool = pool(&settings, prepare, (NO_LIMIT, ""), &health, &writable)?;
+        let local_settings = session::local_settings(settings.statement_timeout, NO_LIMIT).into();
         let shared = Shared {
             pooled: Connector::new(&settings.url, settings.connect_timeout)?,
             sessions: AtomicBool::new(!settings.direct_url.pooled()),
@@ -159,7 +161,7 @@ impl Store {
     /// The same database through a pool of its own, so that others cannot use up its connections.
     pub fn with_pool_of(&self, size: usize) -> Result<Self, Error> {
         let settings = Settings { pool_size: size, ..self.shared.settings.clone() };
-        self.with_pool(&settings, (session::NO_LIMIT, ""))
+        self.with_pool(&settings, (NO_LIMIT, ""))
     }
 
     /// The same database through connections that wait no longer than this for a row that somebody has locked: then
@@ -176,7 +178,7 @@ impl Store {
     /// each claim (0.35 ms) would be a third of what an idle worker takes to start a job.
     pub fn for_claims(&self) -> Result<Self, Error> {
         let settings = Settings { pool_size: CLAIM_CONNECTIONS, ..self.shared.settings.clone() };
-        self.with_pool(&settings, (session::NO_LIMIT, session::ONE_PLAN))
+        self.with_pool(&settings, (NO_LIMIT, session::ONE_PLAN))
     }
 
     fn with_pool(&self, settings: &Settings, sessions: (Duration, &str)) -> Result<Self, Error> {

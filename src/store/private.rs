@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::connect::{ServerConnection, connect_error};
-use super::session::{NO_LIMIT, session_settings};
-use super::{Error, Store, Via};
+use super::session::session_settings;
+use super::{Error, NO_LIMIT, Store, Via};
 
 /// The one channel; each notice names the schema it is for.
 const CHANNEL: &str = "rowcrew_jobs";

@@ -21,9 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait for a turn. Many times what one takes; whoever holds it longer was stopped in the middle of it.
 const TURN_WAIT: Duration = Duration::from_secs(3);
 
-/// How long statements wait for a row that somebody has locked: as long as they may take at all.
-pub(super) const NO_LIMIT: Duration = Duration::ZERO;
-
 /// Parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -381,10 +378,10 @@ pub(super) fn local_settings(statement_timeout: Duration, lock_timeout: Duration
     SETTINGS
         .iter()
         .map(|(name, value)| format!("set local {name} = {value}"))
-        .chain([
-            format!("set local statement_timeout = {}", statement_timeout.as_millis()),
-            format!("set local lock_timeout = {}", lock_timeout.as_millis()),
-        ])
+        .chain(
+            [("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout)]
+                .map(|(name, limit)| format!("set local {name} = {}", limit.as_millis())),
+        )
         .collect::<Vec<_>>()
         .join("; ")
 }

@@ -170,7 +170,9 @@ async fn a_child_that_reads_nothing_more_holds_up_nobody_else() {
     for other in others {
         let outcome = other.await.expect("no panic");
         let timed_out = outcome.as_ref().is_err_and(|failure| failure.class == FailureClass::Timeout);
-        assert!(outcome == done("\"large\"") || timed_out, "{outcome:?}");
+        // Or given back: the child that did not read is ended for the first one whose time is over.
+        let given_back = outcome == Ok(Success::Snooze(Duration::ZERO));
+        assert!(outcome == done("\"large\"") || timed_out || given_back, "{outcome:?}");
     }
     stuck.abort();
     until("the child is replaced", || handler.capacity() == 4).await;
