@@ -375,15 +375,10 @@ pub(super) fn session_settings(statement_timeout: Duration, lock_timeout: Durati
 
 /// The same for one transaction, where the session is not ours; what a transaction begins with says the rest.
 pub(super) fn local_settings(statement_timeout: Duration, lock_timeout: Duration) -> String {
-    SETTINGS
-        .iter()
-        .map(|(name, value)| format!("set local {name} = {value}"))
-        .chain(
-            [("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout)]
-                .map(|(name, limit)| format!("set local {name} = {}", limit.as_millis())),
-        )
-        .collect::<Vec<_>>()
-        .join("; ")
+    let limits = [("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout)];
+    let limits = limits.map(|(name, limit)| format!("set local {name} = {}", limit.as_millis()));
+    let settings = SETTINGS.iter().map(|(name, value)| format!("set local {name} = {value}"));
+    settings.chain(limits).collect::<Vec<_>>().join("; ")
 }
 
 const SETTINGS: [(&str, &str); 11] = [
