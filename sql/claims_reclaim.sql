@@ -1,12 +1,16 @@
 -- Gives back jobs claimed in the name of workers that are not in the crew: their claims were still on the way
--- when they left or were taken for lost. None of these jobs has begun.
+-- when they left or were taken for lost, or somebody had locked the job. None of these jobs has begun, but for those
+-- that a rescue could not get at: it leaves them under the negative number of their claim, and they are at the cost of
+-- an attempt and a crash.
 --
 -- claimers: one step in the index for each worker, however many claims it has.
 -- places: claims are never updated, so that a locked one stays where it is.
+-- remains: jobs that somebody has locked stay recorded, for the next time. It locks claims before jobs, unlike the writes
+-- of endings, and cannot get into a circle with them: it never waits for a job.
 --
 -- Params:  none
 -- Returns: given_back int8
--- Locks:   the claims in order of their key, then the jobs in order of id
+-- Locks:   the claims in order of their key, then the jobs, passing over locked ones
 -- Plan:    Index Scan using claims_pkey, Index Scan using jobs_pkey
 with recursive claimers (id) as (
     (
@@ -47,28 +51,58 @@ places as materialized (
 orphaned as (
     delete from rowcrew.claims c
     where c.ctid = any (array(select p.place from places p))
-    returning c.claim_id, c.job_ids
+    returning c.worker_id, c.batch, c.claim_id, c.job_ids
 ),
 held as materialized (
-    select mine.id
+    select
+        running.id, running.worker_id, running.batch, running.claim_id, mine.id is null as locked,
+        running.batch < 0 as lost,
+        jsonb_build_object(
+            'attempt', mine.attempts, 'at', now(), 'worker', running.worker_id, 'class', 'lost_worker',
+            'error', 'its worker was lost: id ' || running.worker_id
+        ) as error
     from (
-        select taken.id, o.claim_id
+        select j.id, o.worker_id, o.batch, o.claim_id
         from orphaned o
         cross join lateral unnest(o.job_ids) as taken (id)
-        order by taken.id
-    ) as ending
-    cross join lateral (
-        select j.id
+        cross join lateral (
+            select r.id
+            from rowcrew.jobs r
+            where r.shard = 0 and r.id = taken.id and r.claim_id = o.claim_id and r.state = 'running'
+            limit 1
+        ) as j
+        order by j.id
+    ) as running
+    left join lateral (
+        select j.id, j.attempts
         from rowcrew.jobs j
-        where j.shard = 0 and j.id = ending.id and j.claim_id = ending.claim_id and j.state = 'running'
+        where j.shard = 0 and j.id = running.id and j.claim_id = running.claim_id and j.state = 'running'
         limit 1
-        for update
-    ) as mine
+        for update skip locked
+    ) as mine on true
+),
+remains as (
+    insert into rowcrew.claims (worker_id, batch, claim_id, job_ids)
+    select h.worker_id, h.batch, h.claim_id, array_agg(h.id)
+    from held h
+    where h.locked
+    group by h.worker_id, h.batch, h.claim_id
 ),
 back as (
     update rowcrew.jobs j
-    set state = 'available', attempts = greatest(j.attempts - 1, 0), claimed_by = null, claim_id = null
-    where j.shard = 0 and j.id = any (array(select h.id from held h))
+    set
+        state = 'available',
+        attempts = case when h.lost then j.attempts else greatest(j.attempts - 1, 0) end,
+        crashes = j.crashes + case when h.lost then 1 else 0 end,
+        last_error = case when h.lost then h.error ->> 'error' else j.last_error end,
+        errors = case when not h.lost then j.errors
+            when jsonb_array_length(j.errors) >= 100 then (j.errors - 0) || h.error
+            else coalesce(j.errors, '[]') || h.error end,
+        claimed_by = null,
+        claim_id = null
+    from held h
+    where j.shard = 0 and j.id = h.id and not h.locked
+        and j.id = any (array(select i.id from held i where not i.locked))
     returning j.id
 )
 select count(*) as given_back

@@ -2,9 +2,13 @@
 -- a crash; a job that ran alone when the worker died for the third time is buried as crashed, and then the
 -- others, none of which had begun, go back unharmed.
 --
+-- Jobs that somebody has locked stay in claims for claims_reclaim, under the negative number of their claim if they are
+-- to cost an attempt and a crash. Locks claims before jobs, unlike the writes of endings, and cannot get into a circle
+-- with them: it never waits for a job.
+--
 -- Params:  $1 worker_id int8, $2 beat int8 (as last seen; if it has changed, the worker lives), $3 crashes_max int4
 -- Returns: name text, given_back int8, buried int8
--- Locks:   the worker's row, then the jobs in order of id
+-- Locks:   the worker's row, its claims in order of their key, then the jobs, passing over locked ones
 -- Plan:    Index Scan using workers_pkey, Index Scan using jobs_pkey
 with lost as (
     delete from rowcrew.workers w
@@ -14,12 +18,12 @@ with lost as (
 batches as (
     delete from rowcrew.claims c
     where c.shard = 0 and c.worker_id = (select l.id from lost l)
-    returning c.claim_id, c.job_ids
+    returning c.batch, c.claim_id, c.job_ids
 ),
 held as materialized (
     select
-        mine.id,
-        mine.id is not distinct from l.alone_job_id as alone,
+        running.id, running.batch, running.claim_id, mine.id is null as locked,
+        running.id is not distinct from l.alone_job_id as alone,
         mine.crashes,
         jsonb_build_object(
             'attempt', mine.attempts, 'at', now(), 'worker', l.id, 'class', 'lost_worker',
@@ -29,25 +33,31 @@ held as materialized (
         ) as error
     from lost l
     cross join lateral (
-        select taken.id, b.claim_id
+        select j.id, b.batch, b.claim_id
         from batches b
         cross join lateral unnest(b.job_ids) as taken (id)
-        order by taken.id
-    ) as ending
-    cross join lateral (
+        cross join lateral (
+            select r.id
+            from rowcrew.jobs r
+            where r.shard = 0 and r.id = taken.id and r.claim_id = b.claim_id and r.state = 'running'
+            limit 1
+        ) as j
+        order by j.id
+    ) as running
+    left join lateral (
         select j.id, j.kind, j.attempts, j.crashes
         from rowcrew.jobs j
-        where j.shard = 0 and j.id = ending.id and j.claim_id = ending.claim_id and j.state = 'running'
+        where j.shard = 0 and j.id = running.id and j.claim_id = running.claim_id and j.state = 'running'
         limit 1
-        for update
-    ) as mine
+        for update skip locked
+    ) as mine on true
 ),
 judged as materialized (
     select
-        h.id, h.error,
+        h.id, h.batch, h.claim_id, h.locked, h.error,
         -- A job that ran alone and has ended since is no excuse for those that followed it.
         h.alone or not exists (select from held i where i.alone) as blamed,
-        h.alone and h.crashes + 1 >= $3 as condemned
+        not h.locked and h.alone and h.crashes + 1 >= $3 as condemned
     from held h
 ),
 back as (
@@ -63,8 +73,16 @@ back as (
         claimed_by = null,
         claim_id = null
     from judged h
-    where j.shard = 0 and j.id = h.id and not h.condemned and j.id = any (array(select i.id from held i))
+    where j.shard = 0 and j.id = h.id and not h.condemned and not h.locked
+        and j.id = any (array(select i.id from held i where not i.locked))
     returning j.id
+),
+remains as (
+    insert into rowcrew.claims (worker_id, batch, claim_id, job_ids)
+    select (select l.id from lost l), case when h.blamed then -h.batch else h.batch end, h.claim_id, array_agg(h.id)
+    from judged h
+    where h.locked
+    group by h.blamed, h.batch, h.claim_id
 ),
 removed as (
     delete from rowcrew.jobs j

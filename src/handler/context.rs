@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::{Remainder, Remains};
 use crate::{Failure, FailureClass, Job};
 
 /// The longest progress report, in bytes of JSON: it is for people to look at, and written again and again.
@@ -34,6 +35,9 @@ pub struct Context {
 pub trait Desk: Any + Send + Sync {
     /// Notes how far the job is: JSON text.
     fn progress(&self, json: String);
+
+    /// What must be gone before the job's end is written.
+    fn remains(&self) -> &Remains;
 }
 
 impl fmt::Debug for dyn Desk {
@@ -97,6 +101,11 @@ impl Context {
             ),
             Err(error) => tracing::warn!(job.id = self.job.id, %error, "a progress report is no JSON"),
         }
+    }
+
+    /// Has the worker wait with the job's end until the token is dropped; none without a worker.
+    pub(super) fn remainder(&self) -> Option<Remainder> {
+        self.desk.as_ref().map(|desk| desk.remains().remainder())
     }
 
     /// Waits for a future in a blocking handler. Panics in an async one, where `.await` does it.

@@ -15,6 +15,7 @@ mod testing;
 
 mod context;
 mod registry;
+mod remains;
 mod typed;
 
 use std::future::Future;
@@ -34,6 +35,7 @@ use crate::Outcome;
 
 pub use context::{Context, Desk, PROGRESS_BYTES_MAX};
 pub use registry::{Entry, Registry, Runner};
+pub use remains::{Remainder, Remains};
 pub use typed::{IntoBlocking, IntoFailure, IntoHandler};
 
 /// What a handler's work is, boxed so that handlers of every sort stand in one registry.
@@ -49,7 +51,8 @@ pub type Checked<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 
 ///
 /// Delivery is at-least-once: a job whose worker died runs again, so the work must bear repetition.
 /// Dropping the returned future must end the work, child processes included; the worker drops it when
-/// the attempt's time is over, when the job is cancelled, and when it may no longer hold the job.
+/// the attempt's time is over, when the job is cancelled, and when it may no longer hold the job. What is still
+/// being ended then, the worker waits for (see [`Remains`]).
 pub trait Handler: Send + Sync + 'static {
     /// Starts one attempt.
     fn run(self: Arc<Self>, context: Context) -> Work;

@@ -67,7 +67,7 @@ async fn once(duty: Duty, store: &Store, kept: Kept) -> Result<(), Error> {
             if given_back > 0 {
                 tracing::warn!(
                     given_back,
-                    "claims arrived after their workers had left; the jobs are given back"
+                    "jobs of workers that had left are given back: claims that arrived later, or jobs that were locked"
                 );
                 store.ring().await?;
             }

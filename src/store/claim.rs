@@ -93,12 +93,13 @@ impl Store {
         rows.iter().map(|row| claimed(row, &mut kinds, &mut queues)).collect()
     }
 
-    /// Settles a claim whose answer was lost, and answers how many jobs it gave back.
-    pub async fn forget_claim(&self, worker_id: WorkerId, batch: i64) -> Result<u64, Error> {
+    /// Settles a claim whose answer was lost, and answers how many jobs it gave back, and of how many somebody has locked
+    /// the rows: for these it is to be called again.
+    pub async fn forget_claim(&self, worker_id: WorkerId, batch: i64) -> Result<(u64, u64), Error> {
         loop {
             let rows = self.query(&self.statements.claim_forget, &[&worker_id, &batch]).await?;
             if let Some(row) = rows.first() {
-                return Ok(row.get::<_, i64>(0) as u64);
+                return Ok((row.get::<_, i64>(0) as u64, row.get::<_, i64>(1) as u64));
             }
         }
     }

@@ -118,6 +118,11 @@ impl Error {
 
     /// Whether a turn was waited for in vain: nothing was done.
     pub fn is_turn_taken(&self) -> bool {
+        self.is_locked()
+    }
+
+    /// Whether the statement met what somebody else has locked, and waited for it in vain: it did nothing.
+    pub fn is_locked(&self) -> bool {
         self.sqlstate() == Some(&SqlState::LOCK_NOT_AVAILABLE)
     }
 

@@ -122,6 +122,23 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Finds those of some endings whose jobs somebody has locked, so that they cannot be written now.
+    pub async fn locked(&self, endings: &[&Ending]) -> Result<Vec<JobId>, Error> {
+        let (ids, claim_ids) = ids_of(endings.iter().copied());
+        let rows = self.query(&self.statements.jobs_locked, &[&ids, &claim_ids]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+/// The jobs, and their claims, each once.
+fn ids_of<'a>(endings: impl Iterator<Item = &'a Ending>) -> (Vec<JobId>, Vec<ClaimId>) {
+    let (ids, mut claim_ids): (Vec<JobId>, Vec<ClaimId>) = endings.map(|e| (e.id, e.claim_id)).unzip();
+    claim_ids.sort_unstable();
+    claim_ids.dedup();
+    (ids, claim_ids)
+}
+
 /// Endings of one sort, for one statement.
 struct Group<'a> {
     store: &'a Store,
@@ -184,10 +201,7 @@ impl Group<'_> {
     }
 
     async fn send(&self, statement: &Statement, parts: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        let ids: Vec<JobId> = self.endings.iter().map(|ending| ending.id).collect();
-        let mut claim_ids: Vec<ClaimId> = self.endings.iter().map(|ending| ending.claim_id).collect();
-        claim_ids.sort_unstable();
-        claim_ids.dedup();
+        let (ids, claim_ids) = ids_of(self.endings.iter().copied());
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&ids, &claim_ids];
         params.extend_from_slice(parts);
         params.push(&self.worker_id);

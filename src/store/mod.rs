@@ -109,6 +109,8 @@ pub struct Settings {
 pub struct Store {
     shared: Arc<Shared>,
     statements: Arc<Statements>,
+    /// For one transaction, where sessions keep nothing.
+    local_settings: Arc<str>,
     via: Via,
 }
 
@@ -119,8 +121,6 @@ struct Shared {
     health: Arc<Health>,
     /// Sessions of `direct_url` keep what they are told: it does not lead through a transaction-mode pooler.
     sessions: AtomicBool,
-    /// For one transaction, where sessions keep nothing.
-    local_settings: String,
     /// For errors: the URL without its password.
     server: String,
     /// A little more than the server's own limit, which should strike first.
@@ -134,6 +134,8 @@ enum Via {
     Private(Arc<tokio_postgres::Client>),
 }
 
+/// How long statements wait for a row that somebody has locked: as long as they may take at all.
+const NO_LIMIT: Duration = Duration::ZERO;
 /// As many as a worker has claims on their way.
 const CLAIM_CONNECTIONS: usize = 2;
 /// Added to the server's time limit before the client gives up on an answer.
@@ -146,11 +148,11 @@ impl Store {
         let health = Arc::<Health>::default();
         let statements = Arc::new(Statements::new(&settings.schema));
         let writable = statements.server_writable.text.clone();
-        let pool = pool(&settings, prepare, "", &health, &writable)?;
+        let pool = pool(&settings, prepare, (NO_LIMIT, ""), &health, &writable)?;
+        let local_settings = session::local_settings(settings.statement_timeout, NO_LIMIT).into();
         let shared = Shared {
             pooled: Connector::new(&settings.url, settings.connect_timeout)?,
             sessions: AtomicBool::new(!settings.direct_url.pooled()),
-            local_settings: session::local_settings(settings.statement_timeout),
             health,
             direct: Connector::new(&settings.direct_url, private_timeout(&settings))?,
             server: settings.url.redacted(),
@@ -158,13 +160,22 @@ impl Store {
             prepare,
             settings,
         };
-        Ok(Self { shared: Arc::new(shared), statements, via: Via::Pool(pool) })
+        Ok(Self { shared: Arc::new(shared), statements, local_settings, via: Via::Pool(pool) })
     }
 
     /// The same database through a pool of its own, so that others cannot use up its connections.
     pub fn with_pool_of(&self, size: usize) -> Result<Self, Error> {
         let settings = Settings { pool_size: size, ..self.shared.settings.clone() };
-        self.with_pool(&settings, "")
+        self.with_pool(&settings, (NO_LIMIT, ""))
+    }
+
+    /// The same database through connections that wait no longer than this for a row that somebody has locked: then
+    /// they answer an error that is transient, and [`Error::is_locked`]. Said once to each session, it costs the
+    /// statements nothing.
+    pub fn with_lock_timeout(&self, at_most: Duration) -> Result<Self, Error> {
+        let settings = &self.shared.settings;
+        let local_settings = session::local_settings(settings.statement_timeout, at_most).into();
+        Ok(Self { local_settings, ..self.with_pool(settings, (at_most, ""))? })
     }
 
     /// The same database through a pool for claims alone, which keep their plan: without sorts and scans of whole
@@ -172,12 +183,12 @@ impl Store {
     /// each claim (0.35 ms) would be a third of what an idle worker takes to start a job.
     pub fn for_claims(&self) -> Result<Self, Error> {
         let settings = Settings { pool_size: CLAIM_CONNECTIONS, ..self.shared.settings.clone() };
-        self.with_pool(&settings, session::ONE_PLAN)
+        self.with_pool(&settings, (NO_LIMIT, session::ONE_PLAN))
     }
 
-    fn with_pool(&self, settings: &Settings, planning: &str) -> Result<Self, Error> {
+    fn with_pool(&self, settings: &Settings, sessions: (Duration, &str)) -> Result<Self, Error> {
         let (health, writable) = (&self.shared.health, &self.statements.server_writable.text);
-        let via = Via::Pool(pool(settings, self.shared.prepare, planning, health, writable)?);
+        let via = Via::Pool(pool(settings, self.shared.prepare, sessions, health, writable)?);
         Ok(Self { via, ..self.clone() })
     }
 
@@ -202,10 +213,12 @@ fn private_timeout(settings: &Settings) -> Duration {
 }
 
 /// A pool of which no connection outlives an outage, and none leads to a server that takes no writes.
+///
+/// Its sessions are told how long to wait for locks, and settings for the planner.
 fn pool(
     settings: &Settings,
     prepare: bool,
-    planning: &str,
+    (lock_timeout, planning): (Duration, &str),
     health: &Arc<Health>,
     writable: &str,
 ) -> Result<Pool, Error> {
@@ -214,7 +227,8 @@ fn pool(
     let manager = Manager::from_config(connector.config().clone(), connector.tls(), recycling);
     let wait = settings.connect_timeout + settings.statement_timeout;
     // Through a transaction-mode pooler a session keeps nothing: there each statement brings the settings along.
-    let text = prepare.then(|| session::session_settings(settings.statement_timeout) + planning);
+    let text =
+        prepare.then(|| session::session_settings(settings.statement_timeout, lock_timeout) + planning);
     let writable: Arc<str> = writable.into();
     let health = health.clone();
     let builder = Pool::builder(manager)

@@ -8,7 +8,7 @@ use tokio_postgres::{AsyncMessage, Client};
 
 use super::connect::{ServerConnection, connect_error};
 use super::session::session_settings;
-use super::{Error, Store, Via};
+use super::{Error, NO_LIMIT, Store, Via};
 
 /// The one channel; each notice names the schema it is for.
 const CHANNEL: &str = "rowcrew_jobs";
@@ -39,7 +39,7 @@ impl Store {
     pub async fn open_private(&self) -> Result<Private, Error> {
         let private = self.open_bare().await?;
         if self.has_sessions() {
-            let settings = session_settings(self.shared.settings.statement_timeout);
+            let settings = session_settings(self.shared.settings.statement_timeout, NO_LIMIT);
             private.run("session_settings", &settings).await?;
         }
         Ok(private)

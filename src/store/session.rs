@@ -135,7 +135,7 @@ impl Store {
         match &self.via {
             Via::Pool(_) if self.shared.prepare => Way::Prepared,
             Via::Private(_) if self.shared.sessions.load(Ordering::Relaxed) => Way::Unnamed,
-            _ => Way::Transaction(&self.shared.local_settings),
+            _ => Way::Transaction(&self.local_settings),
         }
     }
 
@@ -151,7 +151,7 @@ impl Store {
 
     /// What begins a transaction of several statements.
     pub(super) fn begin(&self) -> String {
-        let settings = if self.shared.prepare { "" } else { &self.shared.local_settings };
+        let settings = if self.shared.prepare { "" } else { &*self.local_settings };
         format!("begin isolation level read committed read write not deferrable; {settings}; ")
     }
 
@@ -358,12 +358,13 @@ pub(super) const ONE_PLAN: &str =
 /// Plans are made for each execution (about 0.3 ms). A kept one is made for the size that the tables have
 /// then: a worker that idles beside empty tables would keep plans that read all of jobs for every row it
 /// looks up, until the next autovacuum, which is a minute or more after a million jobs came in.
-pub(super) fn session_settings(statement_timeout: Duration) -> String {
+pub(super) fn session_settings(statement_timeout: Duration, lock_timeout: Duration) -> String {
     SETTINGS
         .iter()
         .map(|(name, value)| format!("set {name} = {value}"))
         .chain([
             format!("set statement_timeout = {}", statement_timeout.as_millis()),
+            format!("set lock_timeout = {}", lock_timeout.as_millis()),
             "set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; \
              set default_transaction_deferrable = off"
                 .to_owned(),
@@ -373,17 +374,14 @@ pub(super) fn session_settings(statement_timeout: Duration) -> String {
 }
 
 /// The same for one transaction, where the session is not ours; what a transaction begins with says the rest.
-pub(super) fn local_settings(statement_timeout: Duration) -> String {
-    SETTINGS
-        .iter()
-        .map(|(name, value)| format!("set local {name} = {value}"))
-        .chain([format!("set local statement_timeout = {}", statement_timeout.as_millis())])
-        .collect::<Vec<_>>()
-        .join("; ")
+pub(super) fn local_settings(statement_timeout: Duration, lock_timeout: Duration) -> String {
+    let limits = [("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout)];
+    let limits = limits.map(|(name, limit)| format!("set local {name} = {}", limit.as_millis()));
+    let settings = SETTINGS.iter().map(|(name, value)| format!("set local {name} = {value}"));
+    settings.chain(limits).collect::<Vec<_>>().join("; ")
 }
 
-const SETTINGS: [(&str, &str); 12] = [
-    ("lock_timeout", "0"),
+const SETTINGS: [(&str, &str); 11] = [
     ("idle_in_transaction_session_timeout", "0"),
     ("search_path", "pg_catalog"),
     ("timezone", "'UTC'"),

@@ -9,17 +9,23 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::blocking::{self, Ran};
 use super::desk::{Desk, Hours, Settled};
+use super::finisher::HeldUp;
 use super::held::{StopReason, Ticket};
 use super::tally::Attempt;
 use super::verdict::{entry, fate_of};
 use super::{Ended, Shared};
-use crate::handler::{Context, Entry, Runner};
+use crate::handler::{Context, Entry, Remains, Runner};
 use crate::store::{Fate, SqlRun};
 use crate::{Failure, FailureClass, Job, Outcome, Verdict};
 
 /// How long a handler that was told to stop may take before its work is dropped.
 /// Shorter than the second that a shutdown may take beyond the drain time.
 const STOP_GRACE: Duration = Duration::from_millis(400);
+/// How long the end of a job waits for its processes to be gone, after its handler is. They are killed by then; only
+/// the kernel can hold one up for longer.
+const GONE_WAIT: Duration = Duration::from_secs(1);
+/// The same while the worker stops: with the grace above less than the 750 ms that the last endings have.
+const GONE_WAIT_AT_STOP: Duration = Duration::from_millis(300);
 
 /// How an attempt came to its end.
 enum End {
@@ -60,7 +66,7 @@ pub(super) async fn run(
     Ended {
         ending: shared.ending(job, fate),
         written,
-        refused: false,
+        held_up: HeldUp::Never,
         batch: ticket.batch,
         attempt: Some(Attempt { queue: job.queue.clone(), kind: job.kind.clone(), waited: job.waited, ran }),
     }
@@ -119,21 +125,55 @@ async fn attempt(
         _ => (limit, FailureClass::Timeout),
     };
     let deadline = began + limit;
-    let work = work(shared, entry, ticket, (limit, deadline), thread);
-    tokio::pin!(work);
-    let stop = ticket.stop.token();
+    let desk = Desk::new(shared, job);
+    let end = {
+        let work = work(shared, entry, ticket, &desk, (limit, deadline), thread);
+        tokio::pin!(work);
+        let stop = ticket.stop.token();
+        tokio::select! {
+            biased;
+            end = &mut work => named(end, at_limit),
+            () = stop.cancelled() => match tokio::time::timeout(STOP_GRACE, &mut work).await {
+                Ok(end) => end,
+                Err(_) => End::Stopped(ticket.stop.reason().unwrap_or(StopReason::Shutdown)),
+            },
+            () = tokio::time::sleep_until(deadline.into()) => {
+                let failure = Failure::retry_as(FailureClass::Timeout, format!("timed out after {limit:?}"));
+                named(End::Answered(Err(failure)), at_limit)
+            }
+        }
+    };
+    if desk.remains.any() {
+        // Boxed, as is all that few jobs need: its size would be that of every job.
+        Box::pin(until_gone(ticket, &desk.remains)).await;
+    }
+    end
+}
+
+/// Waits for what the handler left to end: the job's next attempt may begin as soon as this one's end is written.
+async fn until_gone(ticket: &Ticket, remains: &Remains) {
+    let began = Instant::now();
+    let stops = async {
+        ticket.stop.token().cancelled().await;
+        // The first reason counts: a job that was cancelled before the worker stops takes its time.
+        match ticket.stop.reason() {
+            Some(StopReason::Shutdown) => tokio::time::sleep(GONE_WAIT_AT_STOP).await,
+            _ => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
-        end = &mut work => named(end, at_limit),
-        () = stop.cancelled() => match tokio::time::timeout(STOP_GRACE, &mut work).await {
-            Ok(end) => end,
-            Err(_) => End::Stopped(ticket.stop.reason().unwrap_or(StopReason::Shutdown)),
-        },
-        () = tokio::time::sleep_until(deadline.into()) => {
-            let failure = Failure::retry_as(FailureClass::Timeout, format!("timed out after {limit:?}"));
-            named(End::Answered(Err(failure)), at_limit)
-        }
+        () = remains.gone() => return,
+        () = tokio::time::sleep(GONE_WAIT) => {}
+        () = stops => {}
     }
+    tracing::error!(
+        job.id = ticket.job.id,
+        job.kind = &*ticket.job.kind,
+        waited_ms = began.elapsed().as_millis() as u64,
+        "processes of a job are still there though they were told to end; its end is written all the same, and its \
+         next attempt may run beside them"
+    );
 }
 
 /// A handler that keeps to its limit does not know which limit it was: here the end of time gets its name.
@@ -153,14 +193,14 @@ async fn work(
     shared: &Arc<Shared>,
     entry: &Entry,
     ticket: &Ticket,
+    desk: &Arc<Desk>,
     (limit, deadline): (Duration, Instant),
     thread: Option<OwnedSemaphorePermit>,
 ) -> End {
     let job = &ticket.job;
     let with_desk = || {
-        let desk = Desk::new(shared, job);
         let context = Context::new(job.clone(), deadline, ticket.stop.token().clone());
-        (context.with_desk(desk.clone()), Hours(desk))
+        (context.with_desk(desk.clone()), Hours(desk.clone()))
     };
     match &entry.runner {
         Runner::Handler(handler) => {
@@ -216,7 +256,7 @@ pub(super) fn given_back(shared: &Shared, ticket: &Ticket) -> Ended {
         _ => Fate::Released,
     };
     let ending = shared.ending(&ticket.job, fate);
-    Ended { ending, written: false, refused: false, batch: ticket.batch, attempt: None }
+    Ended { ending, written: false, held_up: HeldUp::Never, batch: ticket.batch, attempt: None }
 }
 
 /// A job whose kind has no handler here after all; it cannot be claimed, so this is a fault of ours.
@@ -227,5 +267,5 @@ pub(super) fn unknown_kind(shared: &Shared, ticket: &Ticket) -> Ended {
     );
     let error = entry(&failure, &ticket.job, shared.worker_id());
     let ending = shared.ending(&ticket.job, Fate::Retry { wait_ms: 1_000, error });
-    Ended { ending, written: false, refused: false, batch: ticket.batch, attempt: None }
+    Ended { ending, written: false, held_up: HeldUp::Never, batch: ticket.batch, attempt: None }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use crate::handler::{self, Context};
+use crate::handler::{self, Context, Remains};
 use crate::store::{NewJob, SqlRun, Transaction, TransactionSlot};
 use crate::{Failure, Job, Outcome, Success};
 
@@ -18,6 +18,8 @@ pub(super) struct Desk {
     slot: OnceLock<TransactionSlot>,
     /// Jobs to enqueue with the finish; `None` once the attempt is over, and then nothing more is taken or opened.
     enqueued: Mutex<Option<Vec<NewJob>>>,
+    /// What must be gone before the job's end is written.
+    pub(super) remains: Remains,
 }
 
 /// What became of an attempt whose handler has answered.
@@ -37,6 +39,7 @@ impl Desk {
             job: job.clone(),
             slot: OnceLock::new(),
             enqueued: Mutex::new(Some(Vec::new())),
+            remains: Remains::default(),
         })
     }
 
@@ -85,6 +88,10 @@ impl handler::Desk for Desk {
         if let Some(shared) = self.shared.upgrade() {
             shared.reports.put(&self.job, json);
         }
+    }
+
+    fn remains(&self) -> &Remains {
+        &self.remains
     }
 }
 

@@ -1,5 +1,6 @@
 //! Writes how jobs ended. While one write is on its way the next one gathers; alone, an ending goes at once.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::tally::Attempt;
 use super::{DatabaseWay, Shared};
+use crate::JobId;
 use crate::store::{Ending, Error, ErrorEntry, Fate};
 
 /// Endings in one write at most; more would hold their locks too long.
@@ -20,6 +22,11 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Pause before an ending that the database refuses is written again. What refuses it (a trigger of somebody's,
 /// a right that was taken away) is for a person to mend.
 const REFUSED_PAUSE: Duration = Duration::from_secs(3);
+/// How long a write waits for a job that somebody has locked. All that end meanwhile wait with it, once: from then on
+/// until the lock is gone each group is looked through first.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// Pause before a job that was locked is looked at again.
+const LOCKED_PAUSE: Duration = Duration::from_millis(700);
 
 /// One job that has ended here.
 pub(super) struct Ended {
@@ -30,11 +37,21 @@ pub(super) struct Ended {
     pub(super) batch: i64,
     /// What statistics count; nothing for a job that was not begun.
     pub(super) attempt: Option<Attempt>,
-    /// The database has refused it before.
-    pub(super) refused: bool,
+    /// Why it was not written before now.
+    pub(super) held_up: HeldUp,
 }
 
-/// Writes until the channel is closed and empty. `again` brings back what was refused.
+/// What kept an ending from being written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeldUp {
+    Never,
+    /// The database has refused it.
+    Refused,
+    /// Somebody has locked its job.
+    Locked,
+}
+
+/// Writes until the channel is closed and empty. `again` brings back what could not be written.
 pub(super) async fn run(
     shared: Arc<Shared>,
     mut ended: mpsc::UnboundedReceiver<Ended>,
@@ -51,8 +68,8 @@ pub(super) async fn run(
         }
         let now = next_group(&mut waiting);
         let back = now.iter().any(|e| matches!(e.ending.fate, Fate::Released));
-        for refused in write_group(&shared, now).await {
-            write_later(&shared, refused, again.clone());
+        for ended in write_group(&shared, now).await {
+            write_later(&shared, ended, again.clone());
         }
         if back {
             // Others may have room for what was given back.
@@ -73,64 +90,121 @@ fn next_group(waiting: &mut Vec<Ended>) -> Vec<Ended> {
     waiting.drain(..count).collect()
 }
 
-/// Writes one group; answers those that the database refuses to write at all.
+/// Writes one group; answers those that cannot be written now.
 async fn write_group(shared: &Shared, mut group: Vec<Ended>) -> Vec<Ended> {
-    let batches = shared.held.count_off(group.iter().map(|ended| ended.batch));
+    let mut batches = shared.held.count_off(group.iter().map(|ended| ended.batch));
     let claim = |ended: &Ended| (ended.ending.id, ended.ending.claim_id);
     let older = shared.held.strike(group.iter().map(claim));
     if !older.is_empty() {
         shared.count_stale(older.len(), older.iter().map(|(id, _)| *id));
         group.retain(|ended| !older.contains(&claim(ended)));
     }
-    let endings: Vec<&Ending> = group.iter().filter(|e| !e.written).map(|e| &e.ending).collect();
-    match write(shared, &endings, &batches).await {
-        Ok(stale) => {
-            count(shared, &group, stale);
-            Vec::new()
-        }
-        Err(refusal) => {
-            tracing::warn!(error = %refusal, jobs = endings.len(), "finished jobs were refused; each is written by itself");
-            write_one_by_one(shared, group, batches).await
+    let mut held_up = Vec::new();
+    // One lock is seldom alone, and the one that was met before may still be held. And a worker that stops has no time
+    // to wait for one.
+    let suspicious = shared.locked.load(Ordering::Relaxed) > 0 || shared.leaving.load(Ordering::Relaxed);
+    if suspicious || group.iter().any(|ended| ended.held_up == HeldUp::Locked) {
+        held_up = take_out_locked(shared, &mut group, &mut batches).await;
+    }
+    let mut repeated = false;
+    loop {
+        let endings: Vec<&Ending> = group.iter().filter(|e| !e.written).map(|e| &e.ending).collect();
+        match write(shared, &endings, &batches, repeated).await {
+            Ok(stale) => {
+                count(shared, &group, stale);
+                return held_up;
+            }
+            Err(error) if error.is_locked() => {
+                if shared.gives_up() {
+                    return held_up;
+                }
+                let locked = take_out_locked(shared, &mut group, &mut batches).await;
+                if locked.is_empty() && repeated {
+                    // Not the jobs, but the records of claims, which can stay: the worker takes them along when it
+                    // leaves. Or a whole table: then this goes on until it is free.
+                    batches.clear();
+                }
+                held_up.extend(locked);
+                repeated = true;
+            }
+            Err(refusal) => {
+                tracing::warn!(error = %refusal, jobs = endings.len(), "finished jobs were refused; each is written by itself");
+                held_up.extend(write_one_by_one(shared, group, batches).await);
+                return held_up;
+            }
         }
     }
 }
 
+/// Takes those whose jobs somebody has locked out of a group: they hold up no other, and are written later.
+async fn take_out_locked(shared: &Shared, group: &mut Vec<Ended>, batches: &mut Vec<i64>) -> Vec<Ended> {
+    let endings: Vec<&Ending> = group.iter().filter(|e| !e.written).map(|e| &e.ending).collect();
+    // Should the look fail, the write that follows says why.
+    let ids: HashSet<JobId> = shared.store.locked(&endings).await.unwrap_or_default().into_iter().collect();
+    let is_locked = |ended: &mut Ended| !ended.written && ids.contains(&ended.ending.id);
+    let mut locked: Vec<Ended> = group.extract_if(.., is_locked).collect();
+    let mut news = Vec::new();
+    for ended in &mut locked {
+        if std::mem::replace(&mut ended.held_up, HeldUp::Locked) != HeldUp::Locked {
+            news.push(ended.ending.id);
+        }
+        hold(shared, ended, batches);
+    }
+    if !news.is_empty() {
+        tracing::warn!(jobs = news.len(), among = ?&news[..news.len().min(10)],
+            "jobs that have ended are locked by somebody's transaction; their ends are written when it is over");
+    }
+    locked
+}
+
+/// Keeps a job whose end cannot be written now, with the record of its claim, by which it is found if this worker is
+/// lost.
+fn hold(shared: &Shared, ended: &Ended, batches: &mut Vec<i64>) {
+    batches.retain(|batch| *batch != ended.batch);
+    shared.held.put_back(ended.ending.id, ended.ending.claim_id, ended.batch);
+}
+
 /// Writes each ending by itself, so that one that is refused holds up no other.
 async fn write_one_by_one(shared: &Shared, group: Vec<Ended>, mut batches: Vec<i64>) -> Vec<Ended> {
-    let mut refused = Vec::new();
+    let mut held_up = Vec::new();
     for mut ended in group {
         let one = [&ended.ending];
-        let written = match write(shared, if ended.written { &[] } else { &one }, &[]).await {
-            Ok(stale) => Ok(stale),
-            Err(refusal) => write(shared, &[&plainly(&ended.ending, &refusal)], &[]).await,
+        let written = match write(shared, if ended.written { &[] } else { &one }, &[], false).await {
+            Err(refusal) if !refusal.is_locked() => {
+                write(shared, &[&plainly(&ended.ending, &refusal)], &[], false).await
+            }
+            other => other,
         };
         match written {
             Ok(stale) => count(shared, std::slice::from_ref(&ended), stale),
             Err(refusal) => {
-                if !std::mem::replace(&mut ended.refused, true) {
+                let why = if refusal.is_locked() { HeldUp::Locked } else { HeldUp::Refused };
+                if std::mem::replace(&mut ended.held_up, why) != why {
                     tracing::error!(job.id = ended.ending.id, error = %refusal,
                         "the end of a job cannot be written; it is held, and written when the cause is mended");
                 }
-                // The record of its claim must stay: the job is found by it if this worker is lost.
-                batches.retain(|batch| *batch != ended.batch);
-                shared.held.put_back(ended.ending.id, ended.ending.claim_id, ended.batch);
-                refused.push(ended);
+                hold(shared, &ended, &mut batches);
+                held_up.push(ended);
             }
         }
     }
     // Whoever refused the jobs has no say in this; should it fail all the same, the worker takes it along
     // when it leaves.
-    let _ = write(shared, &[], &batches).await;
-    refused
+    let _ = write(shared, &[], &batches, false).await;
+    held_up
 }
 
 /// Brings an ending back after a while. A worker that stops meanwhile gives the job back.
 fn write_later(shared: &Arc<Shared>, ended: Ended, again: mpsc::WeakUnboundedSender<Ended>) {
     let shared = shared.clone();
+    let is_locked = ended.held_up == HeldUp::Locked;
+    let pause = if is_locked { LOCKED_PAUSE } else { REFUSED_PAUSE };
     shared.refused.fetch_add(1, Ordering::Relaxed);
+    shared.locked.fetch_add(u64::from(is_locked), Ordering::Relaxed);
     tokio::spawn(async move {
-        tokio::time::sleep(REFUSED_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
         shared.refused.fetch_sub(1, Ordering::Relaxed);
+        shared.locked.fetch_sub(u64::from(is_locked), Ordering::Relaxed);
         if let Some(again) = again.upgrade() {
             let _ = again.send(ended);
         }
@@ -138,10 +212,15 @@ fn write_later(shared: &Arc<Shared>, ended: Ended, again: mpsc::WeakUnboundedSen
 }
 
 /// Writes endings, however often it takes while the database does not answer; answers how many of the jobs were
-/// not ours any more, or why the database refuses them.
-async fn write(shared: &Shared, endings: &[&Ending], batches: &[i64]) -> Result<usize, Error> {
+/// not ours any more, or why the database refuses them (it may be that somebody has locked one). `repeated`: some of them
+/// may be written already.
+async fn write(
+    shared: &Shared,
+    endings: &[&Ending],
+    batches: &[i64],
+    mut repeated: bool,
+) -> Result<usize, Error> {
     let mut pause = PAUSE_MIN;
-    let mut repeated = false;
     loop {
         match shared.store.finish(shared.worker_id(), endings, batches).await {
             // After a lost answer, those that the first try wrote are not found again.
@@ -155,7 +234,7 @@ async fn write(shared: &Shared, endings: &[&Ending], batches: &[i64]) -> Result<
                 }
                 return Ok(stale);
             }
-            Err(error) if error.is_transient() => {
+            Err(error) if error.is_transient() && !error.is_locked() => {
                 shared.database_failed(DatabaseWay::Finish, &error);
                 if shared.gives_up() {
                     return Ok(0);

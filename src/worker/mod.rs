@@ -109,11 +109,15 @@ struct Shared {
     /// Workers that were seen at the last look, this one included.
     crew: AtomicU32,
     stale: AtomicU64,
-    /// Endings that the database refuses, held until it takes them.
+    /// Endings that cannot be written now, held until they can.
     refused: AtomicU64,
+    /// Those of them whose jobs somebody has locked.
+    locked: AtomicU64,
     /// Which of our ways to the database fail; one line in the log when the first begins to and when the last
     /// works again.
     failing: AtomicU8,
+    /// The time to drain is over: the last endings are written, and wait for nobody.
+    leaving: AtomicBool,
     gave_up: AtomicBool,
     /// No beat goes through: others may take this worker for lost, so it claims nothing.
     silent: AtomicBool,
@@ -145,10 +149,12 @@ pub async fn run(
     settings: Settings,
     stopping: watch::Receiver<Stopping>,
 ) -> Result<(), Error> {
+    let (sql_store, claims) = (store.with_pool_of(settings.sql_connections)?, store.for_claims()?);
+    // What somebody has locked must not hold up the rest of the worker.
+    let store = store.with_lock_timeout(finisher::LOCK_WAIT)?;
     store.check_ready().await?;
     check::handlers(&store, &registry).await?;
     tell_what_is_carried(&store, settings.poll).await;
-    let sql_store = store.with_pool_of(settings.sql_connections)?;
     let blocking = registry.has_blocking().then(|| blocking::Blocking::new(settings.blocking_threads));
     let pauses = Pauses::default();
     pauses.learn(pauses.version(), store.paused_kinds().await?);
@@ -162,7 +168,7 @@ pub async fn run(
     tracing::info!(worker.id = worker_id, queues = ?settings.queues, kinds = ?registration.kinds, "worker started");
     let shared = Arc::new(Shared {
         settings,
-        claims: store.for_claims()?,
+        claims,
         store,
         sql_store,
         blocking,
@@ -177,7 +183,9 @@ pub async fn run(
         crew: AtomicU32::new(1),
         stale: AtomicU64::new(0),
         refused: AtomicU64::new(0),
+        locked: AtomicU64::new(0),
         failing: AtomicU8::new(0),
+        leaving: AtomicBool::new(false),
         gave_up: AtomicBool::new(false),
         silent: AtomicBool::new(false),
     });

@@ -134,20 +134,68 @@ async fn a_worker_that_is_only_frozen_keeps_its_children() {
     assert!(gone_after(&tree).await < Duration::from_secs(1));
 }
 
+/// None of these lives; who looks says of what.
+fn all_dead(pids: &[i32], worker: &Crew) {
+    let alive: Vec<_> = pids.iter().filter(|pid| is_alive(**pid)).collect();
+    assert!(alive.is_empty(), "{alive:?} of {pids:?} live on; {}", worker.log());
+}
+
 #[tokio::test]
-async fn all_that_a_job_started_is_dead_within_a_second_of_its_cancellation_or_timeout() {
+async fn all_that_a_job_started_is_dead_before_its_cancellation_or_timeout_is_written() {
     let db = Db::new().await;
     let scratch = Scratch::new();
-    let _worker = Crew::start(&db, &config(&scratch, "tree", TREE)).await;
+    let worker = Crew::start(&db, &config(&scratch, "tree", TREE)).await;
     let id = db.insert("tree", "{}").await;
     let tree = scratch.pids("tree", TREE_SIZE).await;
     db.exec(&format!("select rowcrew.cancel({id})")).await;
     db.until_state(id, "cancelled").await;
-    assert!(gone_after(&tree).await < Duration::from_secs(1));
+    all_dead(&tree, &worker);
     let late: i64 = db
         .one("insert into rowcrew.jobs (kind, timeout, max_attempts) values ('tree', interval '2 s', 1) returning id")
         .await;
     let tree = scratch.pids("tree", 2 * TREE_SIZE).await;
     db.until_state(late, "dead").await;
-    assert!(gone_after(&tree).await < Duration::from_secs(1));
+    all_dead(&tree, &worker);
+}
+
+/// Notes its number and takes jobs, which it neither does nor gives up; it does not end when asked to either.
+const STUBBORN: &str = r#"
+    trap '' TERM
+    echo $$ >> "$FILE"
+    while read -r line; do sleep 600 & echo $! >> "$FILE"; wait; done
+"#;
+
+#[tokio::test]
+async fn a_child_that_does_not_give_a_job_up_is_dead_before_the_jobs_end_is_written() {
+    let db = Db::new().await;
+    let scratch = Scratch::new();
+    let config = config(&scratch, "child", STUBBORN).replace("\"command\"", "\"process\"");
+    let worker = Crew::start(&db, &config).await;
+    let id = db.insert("tree", "{}").await;
+    let pids = scratch.pids("child", 2).await;
+    db.exec(&format!("select rowcrew.cancel({id})")).await;
+    db.until_state(id, "cancelled").await;
+    all_dead(&pids[..2], &worker);
+    let before = scratch.pids("child", 3).await.len();
+    let late: i64 = db
+        .one("insert into rowcrew.jobs (kind, timeout, max_attempts) values ('tree', interval '300 ms', 1) returning id")
+        .await;
+    let pids = scratch.pids("child", before + 1).await;
+    db.until_state(late, "dead").await;
+    all_dead(&pids[..=before], &worker);
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_gives_a_job_back_when_its_processes_are_dead() {
+    let db = Db::new().await;
+    let scratch = Scratch::new();
+    let config = config(&scratch, "tree", TREE).replace("[worker]", "[worker]\ndrain_ms = 0");
+    let mut worker = Crew::start(&db, &config).await;
+    let id = db.insert("tree", "{}").await;
+    let tree = scratch.pids("tree", TREE_SIZE).await;
+    worker.signal(Signal::TERM);
+    db.until_state(id, "available").await;
+    all_dead(&tree, &worker);
+    let (status, _) = worker.ended(Duration::from_secs(20)).await;
+    assert!(status.success());
 }

@@ -27,6 +27,7 @@ mod http_kinds;
 mod jobs_run;
 mod layers;
 mod limits;
+mod locked;
 mod outage;
 mod pooled;
 mod process_examples;

@@ -152,6 +152,7 @@ fn arguments(name: &str) -> Vec<String> {
         "dead_revive" => vec!["100007".into()],
         "job_retry" | "job_show" => vec!["4711".into()],
         "jobs_cancelled" => vec![ids, claim_ids],
+        "jobs_locked" => vec![ids, claims],
         "jobs_horizon" => vec![i64::MAX.to_string(), "true".into(), "true".into(), "true".into()],
         "jobs_list" => {
             let filters = ["null", "'mail'", "null", "null", "true", "true", "true", "true", "0", "50"];

@@ -12,8 +12,10 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpgid};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use super::{guard, kin, mark};
+use crate::handler::Remainder;
 
 /// A running command, leader of its own process group. Dropping it kills the group.
 pub(in crate::handler) struct Group {
@@ -23,6 +25,8 @@ pub(in crate::handler) struct Group {
     mark: String,
     succeeded: bool,
     told_to_end: AtomicBool,
+    /// Given back when all of it is gone.
+    remainder: Option<Remainder>,
 }
 
 /// The parent's ends of the command's pipes.
@@ -33,13 +37,16 @@ pub(in crate::handler) struct Pipes {
 }
 
 impl Group {
-    pub(in crate::handler) fn spawn(mut command: Command) -> io::Result<Self> {
+    /// Starts the command. `remainder` is dropped when it is gone, with what must go with it, also when the group is
+    /// dropped.
+    pub(in crate::handler) fn spawn(mut command: Command, remainder: Option<Remainder>) -> io::Result<Self> {
         let mark = mark::child();
         let child = command.process_group(0).env(mark::VARIABLE, &mark).spawn()?;
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let id = id.ok_or_else(|| io::Error::other("the child has no process id"))?;
         guard::tell(id, true);
-        Ok(Self { child: Some(child), id, mark, succeeded: false, told_to_end: AtomicBool::new(false) })
+        let told_to_end = AtomicBool::new(false);
+        Ok(Self { child: Some(child), id, mark, succeeded: false, told_to_end, remainder })
     }
 
     pub(in crate::handler) fn take_pipes(&mut self) -> Pipes {
@@ -70,28 +77,30 @@ impl Group {
     }
 
     /// Kills the whole group, and returns when the command itself is gone; unless it succeeded by itself, all it
-    /// started is gone too, wherever it moved.
+    /// started is gone too, wherever it moved. Dropped while it waits, it goes on.
     pub(in crate::handler) async fn kill(&mut self) {
-        if self.child.is_none() {
-            return;
-        }
-        self.signal(Signal::KILL);
-        // Dropped while it waits here, it begins anew.
-        self.strays().await;
-        if let Some(child) = self.child.take() {
-            collect(child, self.id).await;
+        if let Some(killing) = self.begin_to_kill() {
+            let _ = killing.await;
         }
     }
 
-    /// Kills what left the group. A look at all processes is too dear for each command that did well.
-    fn strays(&self) -> impl Future<Output = ()> + use<> {
+    /// Kills the group, once, and has a task see to the rest. A look at all processes, for those that left the group,
+    /// is too dear for each command that did well.
+    fn begin_to_kill(&mut self) -> Option<JoinHandle<()>> {
+        let child = self.child.take()?;
+        self.signal(Signal::KILL);
+        // Without a runtime the process is about to end, and its zombies with it.
+        let runtime = Handle::try_current().ok()?;
         let may_stay = self.succeeded && !self.told_to_end.load(Ordering::Relaxed);
-        let mark = (!may_stay).then(|| self.mark.clone());
-        async {
-            if let Some(mark) = mark {
+        let strays = (!may_stay).then(|| self.mark.clone());
+        let (id, remainder) = (self.id, self.remainder.take());
+        Some(runtime.spawn(async move {
+            if let Some(mark) = strays {
                 kin::kill(mark).await;
             }
-        }
+            collect(child, id).await;
+            drop(remainder);
+        }))
     }
 
     fn signal(&self, signal: Signal) {
@@ -102,16 +111,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let Some(child) = self.child.take() else { return };
-        self.signal(Signal::KILL);
-        // Without a runtime the process is about to end, and its zombies with it.
-        if let Ok(runtime) = Handle::try_current() {
-            let (strays, id) = (self.strays(), self.id);
-            runtime.spawn(async move {
-                strays.await;
-                collect(child, id).await;
-            });
-        }
+        self.begin_to_kill();
     }
 }
 

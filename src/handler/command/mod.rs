@@ -223,7 +223,7 @@ impl CommandHandler {
         let command = self.prepare(&context.job).map_err(|unfit| {
             Failure::bury_as(FailureClass::Start, format!("`{}` was not started: {unfit}", self.program()))
         })?;
-        let group = Group::spawn(command).map_err(|fault| self.not_started(&fault))?;
+        let group = Group::spawn(command, context.remainder()).map_err(|fault| self.not_started(&fault))?;
         let Ended { end, stdout, stderr } = run::run(group, context, self.settings.result_bytes_max).await;
         let stderr = stderr.text();
         let failure = match end {

@@ -24,8 +24,9 @@ use crate::{Failure, FailureClass};
 /// A child that lives for so long without a word is taken for one that has started. Longer holds up every start,
 /// shorter takes a program that is missing its files for one that works.
 const UP_AFTER: Duration = Duration::from_millis(300);
-/// Between SIGTERM and SIGKILL. A job that was cut off may be at work elsewhere soon.
-const TERM_GRACE: Duration = Duration::from_millis(600);
+/// Between SIGTERM and SIGKILL. The end of a job that was cut off is written when the child is gone, and the worker
+/// waits for that a second at most: with the time to give a job up (400 ms) it must be less.
+const TERM_GRACE: Duration = Duration::from_millis(500);
 /// How long a child may take to end after the end of its input, before SIGTERM. Together with the next one less
 /// than the second that a worker's stop may take beyond its drain time.
 const STOP_GRACE: Duration = Duration::from_millis(300);
@@ -170,7 +171,15 @@ impl Child<'_> {
             Why::Overdue => {
                 self.stdin = None;
                 self.group.terminate();
-                self.wait(TERM_GRACE).await
+                let closing = self.pool.closing.clone();
+                let hurry = async {
+                    closing.cancelled().await;
+                    tokio::time::sleep(STOP_TERM_GRACE).await;
+                };
+                tokio::select! {
+                    exit = self.wait(TERM_GRACE) => exit,
+                    () = hurry => None,
+                }
             }
             Why::Closing => {
                 self.stdin = None;

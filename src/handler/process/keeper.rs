@@ -25,7 +25,7 @@ struct Restarts {
 pub(super) async fn keep(pool: Arc<Pool>, seat: usize, launch: Arc<Launch>) {
     let mut restarts = Restarts::default();
     while !pool.closing.is_cancelled() {
-        let life = match Group::spawn(launch.command(seat + 1)) {
+        let life = match Group::spawn(launch.command(seat + 1), None) {
             Ok(group) => child::live(&pool, seat, &launch, group).await,
             Err(fault) => Life::not_begun(launch.command.not_started(&fault)),
         };

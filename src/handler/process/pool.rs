@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::super::Context;
+use super::super::{Context, Remainder};
 use super::protocol::{self, Ready, Rubbish, Said};
 use super::stderr::Stderr;
 use crate::{Failure, JobId, Outcome, Success};
@@ -66,6 +66,8 @@ struct Flight {
     reply: oneshot::Sender<Outcome>,
     /// Set when it was cut off: the child is ended if it has not answered by then.
     over_at: Option<Instant>,
+    /// The job's end waits until no child has it in hand any more.
+    _remainder: Option<Remainder>,
 }
 
 /// What a child's task has to do next.
@@ -135,7 +137,8 @@ impl Pool {
         let mut state = self.lock();
         state.tickets += 1;
         let number = state.tickets;
-        let flight = Flight { ticket: number, context, reply, over_at: None };
+        let remainder = context.remainder();
+        let flight = Flight { ticket: number, context, reply, over_at: None, _remainder: remainder };
         // Closed, the reply is dropped, and the job goes back.
         if !self.closing.is_cancelled() {
             match state.freest(id) {

@@ -172,13 +172,17 @@ impl Dispatch {
 async fn forget(shared: Arc<Shared>, worker_id: WorkerId, batch: i64) {
     while !shared.gives_up() {
         match shared.store.forget_claim(worker_id, batch).await {
-            Ok(0) => return,
-            Ok(jobs) => {
-                tracing::info!(jobs, "a claim whose answer was lost is given back");
-                let _ = shared.store.ring().await;
-                return;
+            Ok((jobs, locked)) => {
+                if jobs > 0 {
+                    tracing::info!(jobs, "a claim whose answer was lost is given back");
+                    let _ = shared.store.ring().await;
+                }
+                if locked == 0 {
+                    return;
+                }
             }
-            Err(_) => tokio::time::sleep(FAILED_PAUSE.mul_f64(0.5 + fastrand::f64())).await,
+            Err(_) => {}
         }
+        tokio::time::sleep(FAILED_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
     }
 }

@@ -1,5 +1,6 @@
 //! The end of a worker: nothing is claimed any more, and what is left ends or goes back.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -36,6 +37,7 @@ impl Dispatch {
             }
             if now >= over && !told_to_stop {
                 told_to_stop = true;
+                self.shared.leaving.store(true, Ordering::Relaxed);
                 self.shared.stop_everything(StopReason::Shutdown);
             }
             self.give_back_waiting();
