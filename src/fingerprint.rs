@@ -88,11 +88,11 @@ fn without_numbers(word: &str) -> String {
     let mut rest = word;
     while let Some(first) = rest.chars().next() {
         let in_run = |c: char| c.is_alphanumeric() || c == '_';
-        let is_run = in_run(first);
-        let end = rest.find(|c| in_run(c) != is_run).unwrap_or(rest.len());
+        let words = in_run(first);
+        let end = rest.find(|c| in_run(c) != words).unwrap_or(rest.len());
         let (part, after) = rest.split_at(end);
         rest = after;
-        let number = is_run
+        let number = words
             && (part.chars().any(char::is_numeric)
                 || (part.len() >= 8 && part.chars().all(|c| c.is_ascii_hexdigit())));
         if !number {

@@ -281,7 +281,7 @@ async fn a_job_enqueued_in_a_transaction_exists_exactly_if_it_commits() {
 async fn many_jobs_are_enqueued_with_one_statement_all_or_none() {
     let mut db = Db::new().await;
     let job = |n: i64| NewJob::new("many", &json!({ "n": n })).expect("JSON");
-    let far = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800);
+    let far = std::time::SystemTime::UNIX_EPOCH + Duration::from_hours(1_139_568);
     let jobs = [
         job(1).queue("mail").priority(2).run_at(Duration::from_hours(1)).timeout(Duration::from_millis(1500)),
         job(2).run_at(far).expires_at(Duration::from_hours(2)).backoff(&Backoff::default()).tags(["x", "y"]),

@@ -171,17 +171,14 @@ impl Dispatch {
 /// Settles a claim whose answer was lost, however long the database takes to come back.
 async fn forget(shared: Arc<Shared>, worker_id: WorkerId, batch: i64) {
     while !shared.gives_up() {
-        match shared.store.forget_claim(worker_id, batch).await {
-            Ok((jobs, locked)) => {
-                if jobs > 0 {
-                    tracing::info!(jobs, "a claim whose answer was lost is given back");
-                    let _ = shared.store.ring().await;
-                }
-                if locked == 0 {
-                    return;
-                }
+        if let Ok((jobs, locked)) = shared.store.forget_claim(worker_id, batch).await {
+            if jobs > 0 {
+                tracing::info!(jobs, "a claim whose answer was lost is given back");
+                let _ = shared.store.ring().await;
             }
-            Err(_) => {}
+            if locked == 0 {
+                return;
+            }
         }
         tokio::time::sleep(FAILED_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
     }
