@@ -10,6 +10,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use deadpool_postgres::Pool;
+
 use super::connect::connect_error;
 use super::{Error, Store};
 
@@ -25,6 +27,8 @@ pub(super) struct Health {
     cut_at: Mutex<Option<Instant>>,
     /// Held by the one who looks.
     looking: tokio::sync::Mutex<()>,
+    /// Those that ask it; they only know of it weakly.
+    pools: Mutex<Vec<Pool>>,
 }
 
 impl Health {
@@ -32,6 +36,19 @@ impl Health {
     pub(super) fn lost(&self) {
         *self.cut_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.down.store(true, Ordering::SeqCst);
+    }
+
+    /// Has a pool rid of connections from before an outage once that is over, also of those it would not lend again.
+    pub(super) fn mind(&self, pool: &Pool) {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool.clone());
+    }
+
+    /// The server is back.
+    fn found(&self) {
+        self.down.store(false, Ordering::SeqCst);
+        for pool in &*self.pools.lock().unwrap_or_else(PoisonError::into_inner) {
+            pool.retain(|_, metrics| self.admits(metrics.created));
+        }
     }
 
     /// Whether a connection opened at this moment may be used.
@@ -57,7 +74,7 @@ impl Store {
         // Somebody else may have found it meanwhile.
         while health.down.load(Ordering::SeqCst) {
             match self.look().await {
-                Ok(()) => health.down.store(false, Ordering::SeqCst),
+                Ok(()) => health.found(),
                 // Somebody must mend the settings: no reason to hold anybody up.
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) if began.elapsed() + pause > at_most => return Err(error),

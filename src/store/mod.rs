@@ -230,7 +230,8 @@ fn pool(
     let text =
         prepare.then(|| session::session_settings(settings.statement_timeout, lock_timeout) + planning);
     let writable: Arc<str> = writable.into();
-    let health = health.clone();
+    // The health knows its pools: they must not hold it in turn.
+    let known = Arc::downgrade(health);
     let builder = Pool::builder(manager)
         .max_size(settings.pool_size)
         .runtime(Runtime::Tokio1)
@@ -238,7 +239,7 @@ fn pool(
         .create_timeout(Some(settings.connect_timeout * 2))
         .recycle_timeout(Some(settings.connect_timeout))
         .pre_recycle(Hook::sync_fn(move |_, metrics| {
-            let admitted = health.admits(metrics.created);
+            let admitted = known.upgrade().is_none_or(|health| health.admits(metrics.created));
             admitted.then_some(()).ok_or_else(|| HookError::message("opened before an outage"))
         }))
         .post_create(Hook::async_fn(move |client, _| {
@@ -255,5 +256,7 @@ fn pool(
                 }
             })
         }));
-    Ok(builder.build().expect("a runtime is given, and nothing else can be missing"))
+    let pool = builder.build().expect("a runtime is given, and nothing else can be missing");
+    health.mind(&pool);
+    Ok(pool)
 }
