@@ -1,6 +1,6 @@
 //! What can go wrong with the database, said so that a person can act on it.
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 use super::{TlsError, UrlError};
 
@@ -194,6 +194,14 @@ pub(super) fn is_outage(error: &tokio_postgres::Error) -> bool {
             error.is_closed()
                 || std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
         }
+    }
+}
+
+/// The connection is gone, whatever was sent over it last: the server's last word, or none.
+pub(super) fn is_broken(error: &tokio_postgres::Error) -> bool {
+    match error.as_db_error() {
+        Some(db) => matches!(db.parsed_severity(), Some(Severity::Fatal | Severity::Panic)),
+        None => is_outage(error),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Runs the statement of a SQL handler in one transaction with the finish: its effect is exactly once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use serde_json::value::RawValue;
@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
+use super::session::Lent;
 use super::{Error, Store, error, statement};
 use crate::{Failure, FailureClass, Job, SqlStatement, WorkerId};
 
@@ -20,42 +21,88 @@ pub enum SqlRun {
     ClaimLost,
     /// Nothing happened, and why.
     Failed(Failure),
+    /// Nothing happened: no connection was to be had.
+    NoConnection(String),
+    /// Nothing happened: the connection broke.
+    Broken(String),
+    /// The connection broke while the commit was on its way: [`Store::is_held`] tells whether it happened.
+    Uncertain(String),
+}
+
+impl SqlRun {
+    /// What an error before the commit was sent makes of it.
+    pub(super) fn before_commit(source: &tokio_postgres::Error) -> Self {
+        if error::is_broken(source) {
+            Self::Broken(error::describe(source))
+        } else {
+            Self::Failed(failure(source))
+        }
+    }
+
+    /// What an error of the commit itself makes of it.
+    pub(super) fn at_commit(source: &tokio_postgres::Error) -> Self {
+        if error::is_broken(source) {
+            Self::Uncertain(error::describe(source))
+        } else {
+            Self::Failed(failure(source))
+        }
+    }
 }
 
 impl Store {
     /// Runs `statement` with the job's payload as `$1`, finishes the job, and commits both or neither.
     ///
-    /// When the answer to the commit is lost this says failed; the fence settles it: if the commit did
-    /// happen, nobody finds the claim any more.
+    /// Waits for a connection until `deadline`; then the server may work for as long as `limit`.
     pub async fn run_sql(
         &self,
         worker_id: WorkerId,
         statement: &SqlStatement,
         job: &Job,
-        limit: Duration,
+        (limit, deadline): (Duration, Instant),
         keep: bool,
     ) -> SqlRun {
-        let mut lent = match call!("lend", self.lend()) {
-            Ok(lent) => lent,
-            Err(error) => return SqlRun::Failed(Failure::retry_as(FailureClass::Sql, error.to_string())),
+        let mut lent = match tokio::time::timeout_at(deadline.into(), self.lend_patiently()).await {
+            Ok(Ok(lent)) => lent,
+            Ok(Err(error)) => return SqlRun::NoConnection(error.to_string()),
+            Err(_) => {
+                let waited = format!("no connection was free within {limit:?} (worker.sql_connections)");
+                return SqlRun::NoConnection(waited);
+            }
         };
         let work = self.transaction(lent.client(), worker_id, statement, job, limit, keep);
         let outcome = tokio::time::timeout(limit + self.shared.settings.connect_timeout, work).await;
         match outcome {
             Ok(Ok(run)) => {
-                lent.settled = !matches!(run, SqlRun::Failed(_));
+                lent.settled = matches!(run, SqlRun::Committed | SqlRun::ClaimLost);
                 run
             }
             Ok(Err(source)) => {
                 // A failed transaction is over only when the server says so.
                 lent.settled = call!("rollback", lent.client().batch_execute("rollback")).is_ok();
-                SqlRun::Failed(failure(&source))
+                SqlRun::before_commit(&source)
             }
             Err(_) => SqlRun::Failed(Failure::retry_as(
                 FailureClass::Timeout,
                 format!("no answer from the database within {limit:?}"),
             )),
         }
+    }
+
+    /// As [`Store::lend`], however long all connections are in use.
+    pub(super) async fn lend_patiently(&self) -> Result<Lent, Error> {
+        loop {
+            match call!("lend", self.lend()) {
+                Err(Error::Pool { source: None, .. }) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Whether a job is still held by this claim. Waits for a transaction that is about to end it, though not for
+    /// long: an error that is transient says to ask again.
+    pub async fn is_held(&self, job: &Job) -> Result<bool, Error> {
+        let rows = self.query(&self.statements.job_held, &[&job.id, &job.claim_id]).await?;
+        Ok(!rows.is_empty())
     }
 
     async fn transaction(
@@ -91,8 +138,10 @@ impl Store {
             call!("rollback", client.batch_execute("rollback"))?;
             return Ok(SqlRun::ClaimLost);
         }
-        call!("commit", client.batch_execute("commit"))?;
-        Ok(SqlRun::Committed)
+        match call!("commit", client.batch_execute("commit")) {
+            Ok(()) => Ok(SqlRun::Committed),
+            Err(source) => Ok(SqlRun::at_commit(&source)),
+        }
     }
 }
 

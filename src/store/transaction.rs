@@ -126,14 +126,8 @@ impl Store {
 
     async fn open_transaction(&self, limit: Duration) -> Result<Lent, Failure> {
         let sql = |error: &dyn fmt::Display| Failure::retry_as(FailureClass::Sql, error.to_string());
-        let lent = loop {
-            match self.lend().await {
-                Ok(lent) => break lent,
-                // All connections are in use: that is no fault of this job, whose own time limit goes on.
-                Err(Error::Pool { source: None, .. }) => {}
-                Err(error) => return Err(sql(&error)),
-            }
-        };
+        // While all are in use the job's own time limit goes on.
+        let lent = self.lend_patiently().await.map_err(|error| sql(&error))?;
         let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
         let begin = format!(
             "{}set local search_path to default; set local enable_seqscan to default; \
@@ -147,8 +141,7 @@ impl Store {
     /// Enqueues jobs and finishes this one in the attempt's transaction (one is opened if need be), and commits it
     /// all or nothing.
     ///
-    /// When the answer to the commit is lost this says failed; the fence settles it: if the commit did happen,
-    /// nobody finds the claim any more.
+    /// A connection that breaks before the commit is no fault of the job.
     pub async fn finish_in(
         &self,
         slot: &TransactionSlot,
@@ -171,9 +164,9 @@ impl Store {
                 lent.settled = true;
                 run
             }
-            Ok(Err(fault)) => {
+            Ok(Err(run)) => {
                 roll_back(lent).await;
-                SqlRun::Failed(fault)
+                run
             }
             Err(_) => SqlRun::Failed(Failure::retry_as(
                 FailureClass::Sql,
@@ -189,23 +182,23 @@ impl Store {
         job: &Job,
         (result, keep): (Option<&str>, bool),
         enqueue: &[NewJob],
-    ) -> Result<SqlRun, Failure> {
+    ) -> Result<SqlRun, SqlRun> {
         // A savepoint is refused outside of a transaction: then the handler has ended it itself.
         let own = "savepoint finish; set local search_path = pg_catalog; set local enable_seqscan = off; \
                    set local enable_bitmapscan = off; set local statement_timeout = 0";
-        client.batch_execute(own).await.map_err(|error| failure(&error))?;
+        client.batch_execute(own).await.map_err(|error| SqlRun::before_commit(&error))?;
         let sent = |error: Error| match error {
-            Error::Statement { source, .. } => failure(&source),
-            error => Failure::retry_as(FailureClass::Sql, error.to_string()),
+            Error::Statement { source, .. } => SqlRun::before_commit(&source),
+            error => SqlRun::Failed(Failure::retry_as(FailureClass::Sql, error.to_string())),
         };
         for new in enqueue {
             self.enqueue_over(client, new).await.map_err(sent)?;
         }
         if !self.finish_one(client, worker_id, job, result, keep).await.map_err(sent)? {
-            client.batch_execute("rollback").await.map_err(|error| failure(&error))?;
+            client.batch_execute("rollback").await.map_err(|error| SqlRun::before_commit(&error))?;
             return Ok(SqlRun::ClaimLost);
         }
-        client.batch_execute("commit").await.map_err(|error| failure(&error))?;
+        client.batch_execute("commit").await.map_err(|error| SqlRun::at_commit(&error))?;
         Ok(SqlRun::Committed)
     }
 

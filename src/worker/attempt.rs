@@ -16,7 +16,7 @@ use super::verdict::{entry, fate_of};
 use super::{Ended, Shared};
 use crate::handler::{Context, Entry, Remains, Runner};
 use crate::store::{Fate, SqlRun};
-use crate::{Failure, FailureClass, Job, Outcome, Verdict};
+use crate::{Failure, FailureClass, Job, Outcome, SqlStatement, Verdict};
 
 /// How long a handler that was told to stop may take before its work is dropped.
 /// Shorter than the second that a shutdown may take beyond the drain time.
@@ -27,6 +27,14 @@ const GONE_WAIT: Duration = Duration::from_secs(1);
 /// The same while the worker stops: with the grace above less than the 750 ms that the last endings have.
 const GONE_WAIT_AT_STOP: Duration = Duration::from_millis(300);
 
+/// Pause before an attempt whose connection broke is made again: soon, and no busy loop whatever breaks it.
+const UNHARMED_PAUSE: Duration = Duration::from_secs(1);
+/// How much later than its own time an attempt of a statement is cut off that the store did not end: the look for
+/// what became of a commit has its time.
+const SQL_MARGIN: Duration = Duration::from_mins(1);
+/// Pause before it is asked again whether a commit happened whose answer was lost.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
 /// How an attempt came to its end.
 enum End {
     /// The handler answered.
@@ -35,6 +43,8 @@ enum End {
     Written(Fate),
     /// It was stopped from outside before the handler answered.
     Stopped(StopReason),
+    /// Nothing came of it, which was not its fault: it runs again soon, at no cost of an attempt.
+    Unharmed(String),
 }
 
 /// Runs the attempt and says how the job ends.
@@ -57,10 +67,18 @@ pub(super) async fn run(
     let (fate, written) = match end {
         End::Written(fate) => (fate, true),
         End::Stopped(StopReason::Cancelled) => (Fate::Cancelled, false),
-        End::Stopped(_) => (Fate::Released, false),
         // Told to stop, it failed: that is the stop's doing, not the job's.
-        End::Answered(Err(_)) if stopped == Some(StopReason::Cancelled) => (Fate::Cancelled, false),
-        End::Answered(Err(_)) if stopped.is_some() => (Fate::Released, false),
+        End::Unharmed(_) | End::Answered(Err(_)) if stopped == Some(StopReason::Cancelled) => {
+            (Fate::Cancelled, false)
+        }
+        End::Unharmed(_) | End::Answered(Err(_)) if stopped.is_some() => (Fate::Released, false),
+        End::Unharmed(message) => {
+            tracing::info!(job.id, job.kind = &*job.kind, error = %crate::text::truncated(&message, 500),
+                "an attempt came to nothing, and is made again at no cost");
+            let wait = UNHARMED_PAUSE.mul_f64(0.5 + fastrand::f64());
+            (Fate::Deferred { wait_ms: wait.as_millis() as i64, message }, false)
+        }
+        End::Stopped(_) => (Fate::Released, false),
         End::Answered(outcome) => (fate(shared, entry, job, outcome, ran), false),
     };
     Ended {
@@ -125,6 +143,12 @@ async fn attempt(
         _ => (limit, FailureClass::Timeout),
     };
     let deadline = began + limit;
+    // The time of a statement begins with its connection, which the store sees to; what the wait for one costs is
+    // no fault of the job.
+    let cut_at = match (&entry.runner, at_limit) {
+        (Runner::Sql(_), FailureClass::Timeout) => deadline + limit + SQL_MARGIN,
+        _ => deadline,
+    };
     let desk = Desk::new(shared, job);
     let end = {
         let work = work(shared, entry, ticket, &desk, (limit, deadline), thread);
@@ -137,7 +161,7 @@ async fn attempt(
                 Ok(end) => end,
                 Err(_) => End::Stopped(ticket.stop.reason().unwrap_or(StopReason::Shutdown)),
             },
-            () = tokio::time::sleep_until(deadline.into()) => {
+            () = tokio::time::sleep_until(cut_at.into()) => {
                 let failure = Failure::retry_as(FailureClass::Timeout, format!("timed out after {limit:?}"));
                 named(End::Answered(Err(failure)), at_limit)
             }
@@ -208,35 +232,63 @@ async fn work(
             let handler = Arc::clone(handler);
             let run = async move { handler.run(context).await };
             let ran = AssertUnwindSafe(run).catch_unwind().await;
-            settled(shared, hours, ran).await
+            settled(shared, job, hours, ran).await
         }
         Runner::Blocking(handler) => {
             let (context, hours) = with_desk();
             let handler = Arc::clone(handler);
             let pool = shared.blocking.as_ref().expect("made when a handler needs it");
             let ran = pool.run(thread, blocking::waker(shared), move || handler.run(context)).await;
-            settled(shared, hours, ran).await
+            settled(shared, job, hours, ran).await
         }
-        Runner::Sql(statement) => {
-            // Boxed, as is all that few jobs need: its size would be that of every job.
-            let keep = shared.keeps(job);
-            let run = shared.sql_store.run_sql(shared.worker_id(), statement, job, limit, keep);
-            match Box::pin(run).await {
-                SqlRun::Committed => End::Written(Fate::Completed(None)),
-                SqlRun::ClaimLost => End::Stopped(StopReason::ClaimLost),
-                SqlRun::Failed(failure) => End::Answered(Err(failure)),
-            }
-        }
+        // Boxed, as is all that few jobs need: its size would be that of every job.
+        Runner::Sql(statement) => Box::pin(run_sql(shared, statement, job, (limit, deadline))).await,
+    }
+}
+
+async fn run_sql(shared: &Shared, statement: &SqlStatement, job: &Job, time: (Duration, Instant)) -> End {
+    match shared.sql_store.run_sql(shared.worker_id(), statement, job, time, shared.keeps(job)).await {
+        SqlRun::Committed => End::Written(Fate::Completed(None)),
+        SqlRun::ClaimLost => End::Stopped(StopReason::ClaimLost),
+        SqlRun::Failed(failure) => End::Answered(Err(failure)),
+        SqlRun::NoConnection(why) => End::Unharmed(why),
+        SqlRun::Broken(why) => broken(shared, job, why),
+        SqlRun::Uncertain(why) => look(shared, job, why).await,
     }
 }
 
 /// Writes at once what must commit together with the finish.
-async fn settled(shared: &Shared, hours: Hours, ran: Ran) -> End {
+async fn settled(shared: &Shared, job: &Job, hours: Hours, ran: Ran) -> End {
     let outcome = ran.unwrap_or_else(|panic| Err(panicked(&*panic)));
-    match hours.0.settle(shared, outcome).await {
-        Settled::Answered(outcome) => End::Answered(outcome),
-        Settled::Committed => End::Written(Fate::Completed(None)),
-        Settled::ClaimLost => End::Stopped(StopReason::ClaimLost),
+    let why = match hours.0.settle(shared, outcome).await {
+        Settled::Answered(outcome) => return End::Answered(outcome),
+        Settled::Committed => return End::Written(Fate::Completed(None)),
+        Settled::ClaimLost => return End::Stopped(StopReason::ClaimLost),
+        Settled::NoConnection(why) => return End::Unharmed(why),
+        Settled::Broken(why) => return broken(shared, job, why),
+        Settled::Uncertain(why) => why,
+    };
+    Box::pin(look(shared, job, why)).await
+}
+
+/// A connection that broke is no fault of the job, unless it happens to it again and again.
+fn broken(shared: &Shared, job: &Job, why: String) -> End {
+    if shared.broken.is_free(job.id) {
+        return End::Unharmed(why);
+    }
+    let message = format!("the connection broke again: {why}");
+    End::Answered(Err(Failure::retry_as(FailureClass::Sql, message)))
+}
+
+/// Finds out whether a commit happened whose answer was lost: then the claim holds the job no more. An attempt that
+/// is stopped meanwhile writes its end as ever, and the claim decides.
+async fn look(shared: &Shared, job: &Job, why: String) -> End {
+    loop {
+        match shared.store.is_held(job).await {
+            Ok(true) => return broken(shared, job, why),
+            Ok(false) => return End::Written(Fate::Completed(None)),
+            Err(_) => tokio::time::sleep(ASK_AGAIN.mul_f64(0.5 + fastrand::f64())).await,
+        }
     }
 }
 

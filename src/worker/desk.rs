@@ -30,6 +30,12 @@ pub(super) enum Settled {
     Committed,
     /// The job was not held any more; nothing is committed.
     ClaimLost,
+    /// Nothing is committed: no connection was to be had.
+    NoConnection(String),
+    /// Nothing is committed: the connection broke.
+    Broken(String),
+    /// It may be committed.
+    Uncertain(String),
 }
 
 impl Desk {
@@ -59,6 +65,9 @@ impl Desk {
                     SqlRun::Committed => Settled::Committed,
                     SqlRun::ClaimLost => Settled::ClaimLost,
                     SqlRun::Failed(failure) => Settled::Answered(Err(failure)),
+                    SqlRun::NoConnection(why) => Settled::NoConnection(why),
+                    SqlRun::Broken(why) => Settled::Broken(why),
+                    SqlRun::Uncertain(why) => Settled::Uncertain(why),
                 }
             }
             outcome => {

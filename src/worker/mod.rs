@@ -6,6 +6,7 @@
 
 mod attempt;
 mod blocking;
+mod broken;
 mod check;
 mod desk;
 mod dispatch;
@@ -38,6 +39,7 @@ use crate::{Job, JobId, WorkerId};
 
 pub use other_database::SqlElsewhere;
 
+use broken::Broken;
 use finisher::Ended;
 use held::{Held, StopReason};
 use pauses::Pauses;
@@ -113,6 +115,8 @@ struct Shared {
     refused: AtomicU64,
     /// Those of them whose jobs somebody has locked.
     locked: AtomicU64,
+    /// Jobs whose connection broke under them.
+    broken: Broken,
     /// Which of our ways to the database fail; one line in the log when the first begins to and when the last
     /// works again.
     failing: AtomicU8,
@@ -184,6 +188,7 @@ pub async fn run(
         stale: AtomicU64::new(0),
         refused: AtomicU64::new(0),
         locked: AtomicU64::new(0),
+        broken: Broken::default(),
         failing: AtomicU8::new(0),
         leaving: AtomicBool::new(false),
         gave_up: AtomicBool::new(false),

@@ -36,6 +36,7 @@ mod refused;
 mod retries;
 mod rust_api;
 mod schema;
+mod sql_broken;
 mod sql_handler;
 mod sql_headers;
 mod sql_plans;

@@ -151,6 +151,7 @@ fn arguments(name: &str) -> Vec<String> {
         "dead_list" => ["null", "'mail'", "null", "50", "null"].map(str::to_owned).to_vec(),
         "dead_revive" => vec!["100007".into()],
         "job_retry" | "job_show" => vec!["4711".into()],
+        "job_held" => vec!["4711".into(), "5".into()],
         "jobs_cancelled" => vec![ids, claim_ids],
         "jobs_locked" => vec![ids, claims],
         "jobs_horizon" => vec![i64::MAX.to_string(), "true".into(), "true".into(), "true".into()],
