@@ -171,3 +171,29 @@ async fn an_idle_worker_sends_few_statements() {
     }
     assert!((0.5..5.0).contains(&quietest), "{quietest} transactions a second");
 }
+
+#[tokio::test]
+async fn a_kind_with_a_limit_does_not_starve_beside_an_endless_backlog_of_others() {
+    let db = Db::new().await;
+    let backlog = "(select count(*) from rowcrew.jobs where kind = 'noop')";
+    let refill =
+        format!("insert into rowcrew.jobs (kind) select 'noop' from generate_series(1, 10000 - {backlog})");
+    db.exec(&refill).await;
+    let feeder = db.connect().await;
+    let feeding = tokio::spawn(async move {
+        loop {
+            feeder.batch_execute(&refill).await.expect("more jobs");
+        }
+    });
+    let _worker = Crew::start(
+        &db,
+        "[worker]\nconcurrency = 10\n[handlers.noop]\ntype = \"noop\"\n\
+         [handlers.limited]\ntype = \"sleep\"\nconcurrency = 1",
+    )
+    .await;
+    db.until("(select count(*) > 2000 from rowcrew.finished_jobs)").await;
+    db.insert_many("limited", "'{\"ms\": 1}'", 20).await;
+    db.until("(select count(*) = 20 from rowcrew.finished_jobs where kind = 'limited')").await;
+    assert!(db.one::<i64>(&format!("select {backlog}")).await > 0, "the backlog had an end");
+    feeding.abort();
+}

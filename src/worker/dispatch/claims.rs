@@ -14,6 +14,10 @@ use super::{Dispatch, Kinds};
 use crate::store::{ClaimOrder, Claimed, Error};
 use crate::{CRASHES_MAX, WorkerId};
 
+/// While other kinds have more, those of which there was not enough are looked for in this part of the time: one in
+/// so many, and so often at least.
+const REST_SHARE: u32 = 20;
+const REST_MAX: Duration = Duration::from_millis(250);
 /// Pause after a claim that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(250);
 
@@ -80,6 +84,9 @@ impl Dispatch {
         let crew = self.crew();
         if let Some(order) = self.orders.iter_mut().find(is_of) {
             order.more = outcome.as_ref().is_ok_and(|claimed| claimed.len() == asked);
+            if !order.more {
+                order.rests_until = Instant::now() + (took * REST_SHARE).min(REST_MAX);
+            }
             if let Ok(claimed) = &outcome {
                 order.lanes.claimed(claimed, asked, sweep, took, crew);
             }
@@ -103,7 +110,7 @@ impl Dispatch {
                     self.claim_if_wanted();
                 }
                 self.coming -= asked;
-                self.take_in(batch, asked, claimed);
+                self.take_in(batch, claimed);
                 // A kind may have been paused while the claim was on its way.
                 self.give_back_paused();
                 // Claimed in a name that the crew has struck out: nobody would rescue these jobs. (Should the
@@ -138,10 +145,9 @@ impl Dispatch {
         self.shared.crew.load(Ordering::Relaxed)
     }
 
-    fn take_in(&mut self, batch: i64, asked: usize, mut claimed: Vec<Claimed>) {
+    fn take_in(&mut self, batch: i64, mut claimed: Vec<Claimed>) {
         if claimed.is_empty() {
             self.empty_looks += 1;
-            self.orders.rotate_left(1);
             if self.empty_looks >= self.orders.len() {
                 self.empty_looks = 0;
                 let (pause, arm) = self.idle.nothing();
@@ -153,7 +159,6 @@ impl Dispatch {
         self.empty_looks = 0;
         self.idle.found();
         claimed.sort_unstable_by_key(|one| (one.job.priority, one.place));
-        let short = claimed.len() < asked;
         let jobs = claimed.into_iter().map(|one| one.job);
         for ticket in self.shared.held.take_in(batch, jobs) {
             if ticket.job.crashes >= CRASHES_MAX - 1 {
@@ -161,9 +166,6 @@ impl Dispatch {
             } else {
                 self.queue_of(&ticket).push_back(ticket);
             }
-        }
-        if short {
-            self.orders.rotate_left(1);
         }
     }
 }

@@ -98,12 +98,21 @@ struct Kinds {
     /// The last claim brought all it asked for: as soon as one more can start it is looked for, however long the
     /// worker would pause for other kinds.
     more: bool,
+    /// After a claim that did not, these wait until then while others have more: looking in vain takes a small part
+    /// of the time of those.
+    rests_until: Instant,
 }
 
 /// Kinds that are claimed together: all without a limit, all that only share the blocking threads, and each one
 /// that is limited by itself.
 fn orders(registry: &Registry, settings: &Settings) -> VecDeque<Kinds> {
-    let order = |names, limit| Kinds { names, lanes: Lanes::new(&settings.queues), limit, more: false };
+    let order = |names, limit| Kinds {
+        names,
+        lanes: Lanes::new(&settings.queues),
+        limit,
+        more: false,
+        rests_until: Instant::now(),
+    };
     let mut orders = VecDeque::new();
     for blocking in [false, true] {
         let (mut own, mut names) = (VecDeque::new(), Vec::new());
@@ -203,20 +212,35 @@ impl Dispatch {
         if self.claiming.len() >= CLAIMS_MAX {
             return;
         }
+        // Those that rest only if nobody else has anything to claim.
+        let now = Instant::now();
+        if !self.claim_one(|kinds| kinds.more || now >= kinds.rests_until) {
+            self.claim_one(|_| true);
+        }
+    }
+
+    /// Claims for the first order that is asked for and has room; answers whether there was one.
+    fn claim_one(&mut self, asked_for: impl Fn(&Kinds) -> bool) -> bool {
         let due = Instant::now() >= self.next_look;
         for _ in 0..self.orders.len() {
-            let asked = if due || self.orders[0].more { self.room() } else { 0 };
+            let next = &self.orders[0];
+            let asked = if (due || next.more) && asked_for(next) { self.room() } else { 0 };
             // A second claim beside the first only for a full batch: smaller ones of many workers would step over
             // each other's locks. And none for a kind with a limit, whose slots are counted by what has arrived.
             // And one beside a slow sweep, which leaves room for it.
             let beside = self.claiming.len() == 1 && self.sweeping.is_some();
             let second = (asked == BATCH_MAX || beside) && self.orders[0].limit.is_none();
-            if asked > 0 && (self.claiming.is_empty() || second) {
+            let claims = asked > 0 && (self.claiming.is_empty() || second);
+            if claims {
                 self.claim(asked);
-                return;
             }
+            // The others' turn, however much there is of these.
             self.orders.rotate_left(1);
+            if claims {
+                return true;
+            }
         }
+        false
     }
 
     /// Where a job waits for a slot: kinds with a limit of their own wait apart.
