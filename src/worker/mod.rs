@@ -25,8 +25,8 @@ mod tally;
 mod verdict;
 mod watcher;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -125,6 +125,8 @@ struct Shared {
     gave_up: AtomicBool,
     /// No beat goes through: others may take this worker for lost, so it claims nothing.
     silent: AtomicBool,
+    /// When the last beat that went through was sent.
+    beaten_at: Mutex<std::time::Instant>,
 }
 
 /// What the worker hears.
@@ -193,6 +195,7 @@ pub async fn run(
         leaving: AtomicBool::new(false),
         gave_up: AtomicBool::new(false),
         silent: AtomicBool::new(false),
+        beaten_at: Mutex::new(std::time::Instant::now()),
     });
     shared.registry.start(&shared.changed);
     let (signals, heard) = mpsc::unbounded_channel();
@@ -351,8 +354,10 @@ impl Shared {
     }
 
     /// Whether the others may take this worker for lost.
+    /// By the clock as well: a process that was frozen knows it at once, before anybody has told it.
     fn is_silent(&self) -> bool {
-        self.silent.load(Ordering::Relaxed)
+        let beaten_at = *self.beaten_at.lock().unwrap_or_else(PoisonError::into_inner);
+        self.silent.load(Ordering::Relaxed) || beaten_at.elapsed() >= silence::SELF_STOP
     }
 
     /// Acts on what the liveness thread says.

@@ -3,8 +3,8 @@
 //! A task of its own, because the beat waits for the network: looked at only between such waits, six seconds
 //! of silence were noticed after up to ten.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -13,7 +13,7 @@ use super::held::StopReason;
 use super::{Shared, Signal};
 
 /// Without a beat that went through for so long, this worker stops its jobs.
-const SELF_STOP: Duration = Duration::from_secs(6);
+pub(super) const SELF_STOP: Duration = Duration::from_secs(6);
 
 /// Goes on until the sender is gone; what it sends are the moments at which beats were sent that went through.
 pub(super) async fn stop_when_silent(
@@ -22,7 +22,11 @@ pub(super) async fn stop_when_silent(
     mut beaten: watch::Receiver<Instant>,
 ) {
     loop {
-        let silent_at = *beaten.borrow_and_update() + SELF_STOP;
+        let beaten_at = *beaten.borrow_and_update();
+        *shared.beaten_at.lock().unwrap_or_else(PoisonError::into_inner) = beaten_at;
+        // Nothing was begun while too much time had passed.
+        shared.changed.notify_one();
+        let silent_at = beaten_at + SELF_STOP;
         tokio::select! {
             // A beat that went through is worth more than the time that passed.
             biased;
@@ -40,7 +44,6 @@ pub(super) async fn stop_when_silent(
                 }
                 tracing::info!("the database hears this worker again");
                 shared.silent.store(false, Ordering::Relaxed);
-                shared.changed.notify_one();
             }
         }
     }

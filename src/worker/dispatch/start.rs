@@ -15,6 +15,9 @@ use crate::handler::Entry;
 impl Dispatch {
     /// Starts what can be started.
     pub(super) fn start_jobs(&mut self) {
+        if self.shared.is_silent() {
+            return;
+        }
         if !self.suspects.is_empty() || self.alone {
             self.start_suspect();
             return;
