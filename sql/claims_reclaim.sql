@@ -59,7 +59,9 @@ held as materialized (
         running.batch < 0 as lost,
         jsonb_build_object(
             'attempt', mine.attempts, 'at', now(), 'worker', running.worker_id, 'class', 'lost_worker',
-            'error', 'its worker was lost: id ' || running.worker_id
+            'error', 'its worker was lost: id ' || running.worker_id,
+            -- As fingerprint.rs makes it.
+            'fingerprint', left(encode(sha256(convert_to(mine.kind || e'\nlost_worker\n', 'UTF8')), 'hex'), 12)
         ) as error
     from (
         select j.id, o.worker_id, o.batch, o.claim_id
@@ -74,7 +76,7 @@ held as materialized (
         order by j.id
     ) as running
     left join lateral (
-        select j.id, j.attempts
+        select j.id, j.kind, j.attempts
         from rowcrew.jobs j
         where j.shard = 0 and j.id = running.id and j.claim_id = running.claim_id and j.state = 'running'
         limit 1

@@ -19,6 +19,8 @@ use super::{Error, Store};
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(800);
 
+type Cleaner = Box<dyn Fn(&Health) -> bool + Send + Sync>;
+
 /// Shared by all pools of a process.
 #[derive(Default)]
 pub(super) struct Health {
@@ -27,8 +29,8 @@ pub(super) struct Health {
     cut_at: Mutex<Option<Instant>>,
     /// Held by the one who looks.
     looking: tokio::sync::Mutex<()>,
-    /// Those that ask it; they only know of it weakly.
-    pools: Mutex<Vec<Pool>>,
+    /// Each has one pool, if that is still there, close its connections from before the outage; answers whether it is.
+    pools: Mutex<Vec<Cleaner>>,
 }
 
 impl Health {
@@ -40,15 +42,22 @@ impl Health {
 
     /// Has a pool rid of connections from before an outage once that is over, also of those it would not lend again.
     pub(super) fn mind(&self, pool: &Pool) {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool.clone());
+        // Weakly: a pool holds the health, and ends with its store.
+        let pool = pool.weak();
+        let clean = move |health: &Self| {
+            let pool = pool.upgrade();
+            pool.is_some_and(|pool| {
+                pool.retain(|_, metrics| health.admits(metrics.created));
+                true
+            })
+        };
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(clean));
     }
 
     /// The server is back.
     fn found(&self) {
         self.down.store(false, Ordering::SeqCst);
-        for pool in &*self.pools.lock().unwrap_or_else(PoisonError::into_inner) {
-            pool.retain(|_, metrics| self.admits(metrics.created));
-        }
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).retain(|clean| clean(self));
     }
 
     /// Whether a connection opened at this moment may be used.

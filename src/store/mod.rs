@@ -230,8 +230,7 @@ fn pool(
     let text =
         prepare.then(|| session::session_settings(settings.statement_timeout, lock_timeout) + planning);
     let writable: Arc<str> = writable.into();
-    // The health knows its pools: they must not hold it in turn.
-    let known = Arc::downgrade(health);
+    let known = health.clone();
     let builder = Pool::builder(manager)
         .max_size(settings.pool_size)
         .runtime(Runtime::Tokio1)
@@ -239,7 +238,7 @@ fn pool(
         .create_timeout(Some(settings.connect_timeout * 2))
         .recycle_timeout(Some(settings.connect_timeout))
         .pre_recycle(Hook::sync_fn(move |_, metrics| {
-            let admitted = known.upgrade().is_none_or(|health| health.admits(metrics.created));
+            let admitted = known.admits(metrics.created);
             admitted.then_some(()).ok_or_else(|| HookError::message("opened before an outage"))
         }))
         .post_create(Hook::async_fn(move |client, _| {

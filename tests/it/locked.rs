@@ -105,6 +105,11 @@ async fn a_killed_workers_jobs_are_rescued_but_for_one_that_is_locked_and_that_o
     db.until("(select count(*) = 20 from rowcrew.finished_jobs where crashes = 1 and attempts = 2)").await;
     let class = format!("select errors -> 0 ->> 'class' from rowcrew.finished_jobs where id = {}", ids[7]);
     assert_eq!(db.one::<String>(&class).await, "lost_worker");
+    // Found late, it belongs to the same group as those that were found at once.
+    let groups = "select count(distinct errors -> 0 ->> 'fingerprint') from rowcrew.finished_jobs";
+    assert_eq!(db.one::<i64>(groups).await, 1);
+    let unnamed = "select count(*) from rowcrew.finished_jobs where errors -> 0 ->> 'fingerprint' is null";
+    assert_eq!(db.one::<i64>(unnamed).await, 0);
     db.until("not exists (select from rowcrew.claims)").await;
 }
 
