@@ -116,7 +116,8 @@ fn link() -> MutexGuard<'static, Option<Link>> {
 /// `mark` is the worker's mark. Standard input is the pipe.
 pub fn watch(mark: &str) -> io::Result<()> {
     setsid()?;
-    writeln!(io::stdout(), "{READY}")?;
+    // A worker that was killed at this moment does not read it; its children are there all the same.
+    let _ = writeln!(io::stdout(), "{READY}");
     let mut groups = HashSet::new();
     for line in io::stdin().lock().lines() {
         note(&mut groups, &line?);
