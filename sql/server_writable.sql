@@ -1,7 +1,7 @@
 -- Says whether this server takes writes: it is no standby, and its configuration does not make it read-only.
 --
--- A default of read-only that comes from the role or the database is not the server's word: our sessions set their
--- own. reset_val: what the session would have without that setting of ours.
+-- A default of read-only that comes from the role or the database is not the server's word: see session_read_write.
+-- reset_val: what the session would have without that setting of ours.
 --
 -- Params:  none
 -- Returns: writable bool

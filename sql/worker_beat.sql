@@ -2,7 +2,7 @@
 --
 -- Params:  $1 id int8, $2 running int4, $3 state text, $4 locked bool (both connections hold the lock),
 --          $5 lock_key int8, $6 blocking jsonb (its blocking threads; null if it needs none)
--- Returns: clock timestamptz
+-- Returns: clock timestamptz, crew int8 (workers there are, this one and the lost included)
 -- Locks:   the worker's own row
 -- Plan:    Index Scan using workers_pkey
 update rowcrew.workers w
@@ -19,4 +19,6 @@ set
         else clock_timestamp() end,
     locked_on = case when $4 then pg_postmaster_start_time() end
 where w.id = $1
-returning clock_timestamp() as clock
+returning
+    clock_timestamp() as clock,
+    (select count(*) from rowcrew.workers) as crew

@@ -18,7 +18,7 @@ enum Duty {
 
 /// Each duty with its interval; a new one is a line here and an arm below.
 const DUTIES: [(Duty, Duration); 7] = [
-    (Duty::Expire, Duration::from_secs(5)),
+    (Duty::Expire, Duration::from_secs(10)),
     (Duty::Reclaim, Duration::from_secs(10)),
     (Duty::PruneFrontiers, Duration::from_mins(1)),
     (Duty::SampleDepths, Duration::from_mins(1)),

@@ -86,7 +86,7 @@ impl Store {
     }
 
     /// Shows that the worker lives, with the figures of its blocking threads (JSON text), and answers the database's
-    /// clock; `None` when the others have found it lost and given its jobs back.
+    /// clock and how many workers there are; `None` when the others have found it lost and given its jobs back.
     pub async fn beat(
         &self,
         id: WorkerId,
@@ -95,11 +95,11 @@ impl Store {
         locked: bool,
         lock_key: i64,
         blocking: Option<&str>,
-    ) -> Result<Option<Moment>, Error> {
+    ) -> Result<Option<(Moment, i64)>, Error> {
         let blocking = blocking.map(JsonText);
         let params: Params<'_> = &[&id, &running, &state, &locked, &lock_key, &blocking];
         let rows = self.query(&self.statements.worker_beat, params).await?;
-        Ok(rows.first().map(|row| row.get(0)))
+        Ok(rows.first().map(|row| (row.get(0), row.get(1))))
     }
 
     /// Looks at all workers.

@@ -136,6 +136,11 @@ impl Error {
         }
     }
 
+    /// Whether the server takes no writes: it is a standby, or was demoted.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::ReadOnly { .. }) || self.sqlstate() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+    }
+
     /// Whether something was sent to the server, which may have taken effect.
     pub fn was_sent(&self) -> bool {
         matches!(self, Self::Statement { .. } | Self::NoAnswer { .. })

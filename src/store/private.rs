@@ -39,7 +39,8 @@ impl Store {
     pub async fn open_private(&self) -> Result<Private, Error> {
         let private = self.open_bare().await?;
         if self.has_sessions() {
-            let settings = session_settings(self.shared.settings.statement_timeout, NO_LIMIT);
+            let read_write = &self.statements.session_read_write.text;
+            let settings = session_settings(self.shared.settings.statement_timeout, NO_LIMIT, read_write);
             private.run("session_settings", &settings).await?;
         }
         Ok(private)

@@ -5,6 +5,8 @@
 //! in a row; or its beat has not changed for long. Beats are compared with each other as they are seen and
 //! timed by the watcher's own clock, so that no clock that is set can make a live worker look lost.
 
+mod news;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -28,8 +30,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(3);
 const CONNECT_PAUSE: Duration = Duration::from_millis(600);
 /// How long a rescue may take; as above. One that takes longer is found done, or done again.
 const RESCUE_MAX: Duration = Duration::from_secs(4);
-/// How often the paused kinds are read. So long a worker that hears no notices may go on with a kind.
+/// How often the paused kinds are read. So long a worker that hears no notices may go on with a kind; one that does
+/// reads them for those that nobody told of, changed by hand.
 const KINDS_EVERY: Duration = Duration::from_secs(5);
+const KINDS_HEARD_EVERY: Duration = Duration::from_secs(30);
 /// Without being heard for so long the listener is sent a notice of its own.
 const LISTENER_CHECK: Duration = Duration::from_secs(5);
 
@@ -147,7 +151,7 @@ impl Life {
                 next_watch = Instant::now() + self.watcher.pause(self.shared.crew.load(Ordering::Relaxed));
             }
             if Instant::now() >= next_kinds {
-                next_kinds = Instant::now() + KINDS_EVERY;
+                next_kinds = Instant::now() + if self.hears() { KINDS_HEARD_EVERY } else { KINDS_EVERY };
                 self.write_pauses().await;
                 self.read_pauses().await;
             }
@@ -181,6 +185,7 @@ impl Life {
                     // What was said meanwhile was not heard.
                     self.signal(Signal::Back);
                     self.stop_cancelled().await;
+                    self.read_pauses().await;
                 }
                 Ok(Err(error)) => {
                     self.shared.database_failed(DatabaseWay::Beat, &error);
@@ -196,24 +201,36 @@ impl Life {
         self.connect_at = Instant::now() + CONNECT_PAUSE.mul_f64(0.5 + fastrand::f64() / 2.0);
     }
 
+    /// Whether notices reach this worker.
+    fn hears(&self) -> bool {
+        self.listener.is_some() && self.shared.store.has_sessions()
+    }
+
     async fn beat(&mut self) {
         let Some(beater) = &self.beater else { return };
-        // A primary that was demoted is left at once, by all connections of this process.
-        match tokio::time::timeout(BEAT_EVERY, beater.check_writable()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return self.database_lost(&error),
-            Err(_) => return self.beat_failed(None),
+        // A primary that was demoted is left at once, by all connections of this process. Sessions of ours find it by
+        // the beat itself.
+        if !self.shared.store.has_sessions() {
+            match tokio::time::timeout(BEAT_EVERY, beater.check_writable()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return self.database_lost(&error),
+                Err(_) => return self.beat_failed(None),
+            }
         }
         let sent_at = Instant::now();
         let running = self.shared.running.load(Ordering::Relaxed) as i32;
         let state = if *self.stopping.borrow() == Stopping::No { "running" } else { "draining" };
         let id = self.shared.worker_id();
-        let locked = self.listener.is_some() && self.shared.store.has_sessions();
+        let locked = self.hears();
         let blocking = self.shared.blocking.as_ref().map(|pool| pool.figures().to_string());
         let beat = beater.store.beat(id, running, state, locked, self.lock_key, blocking.as_deref());
         match tokio::time::timeout(BEAT_EVERY, beat).await {
-            Ok(Ok(Some(clock))) => self.beaten(sent_at, clock).await,
+            Ok(Ok(Some((clock, crew)))) => {
+                self.shared.crew.store(crew.max(1) as u32, Ordering::Relaxed);
+                self.beaten(sent_at, clock).await;
+            }
             Ok(Ok(None)) => self.enter_again().await,
+            Ok(Err(error)) if error.is_read_only() => self.database_lost(&error),
             Ok(Err(error)) => self.beat_failed(Some(&error)),
             Err(_) => self.beat_failed(None),
         }
@@ -277,77 +294,23 @@ impl Life {
         let _ = self.signals.send(signal);
     }
 
-    async fn heard(&mut self, notice: Notice) {
-        match notice {
-            Notice::Wake => self.signal(Signal::Wake),
-            Notice::Back => self.signal(Signal::Back),
-            Notice::Cancel => self.stop_cancelled().await,
-            Notice::Kinds => self.read_pauses().await,
-        }
-    }
-
-    /// Reads which kinds are paused.
-    async fn read_pauses(&mut self) {
-        let Some(beater) = &self.beater else { return };
-        let asked_at = self.shared.pauses.version();
-        match tokio::time::timeout(BEAT_EVERY, beater.store.paused_kinds()).await {
-            Ok(Ok(paused)) => {
-                if self.shared.pauses.learn(asked_at, paused) {
-                    self.shared.changed.notify_one();
-                }
-            }
-            Ok(Err(error)) => self.beat_failed(Some(&error)),
-            Err(_) => self.beat_failed(None),
-        }
-    }
-
-    /// Tells the others which kinds our handlers were told to pause; what fails is written a second later.
-    async fn write_pauses(&mut self) {
-        for told in self.shared.pauses.to_write() {
-            let Some(beater) = &self.beater else { return };
-            let write = beater.store.hold_kind(&told.kind, told.left, &told.reason);
-            match tokio::time::timeout(BEAT_EVERY, write).await {
-                Ok(Ok(_)) => self.shared.pauses.written(&told.kind),
-                Ok(Err(error)) => self.beat_failed(Some(&error)),
-                Err(_) => self.beat_failed(None),
-            }
-        }
-    }
-
-    /// Stops those of our jobs that were cancelled, buried or taken.
-    async fn stop_cancelled(&mut self) {
-        let held = self.shared.held.claims();
-        let Some(beater) = self.beater.as_ref().filter(|_| !held.is_empty()) else { return };
-        match tokio::time::timeout(BEAT_EVERY, beater.store.to_stop(&held)).await {
-            Ok(Ok(jobs)) => {
-                for (id, cancelled) in jobs {
-                    let reason = if cancelled { StopReason::Cancelled } else { StopReason::ClaimLost };
-                    self.shared.held.stop(id, reason);
-                }
-                self.shared.changed.notify_one();
-            }
-            Ok(Err(error)) => self.beat_failed(Some(&error)),
-            Err(_) => self.beat_failed(None),
-        }
-    }
-
     /// A listener that hears nothing may be deaf, or listen to a primary that was demoted while the beat was already
     /// elsewhere: it is asked whether it still answers, and whether its server takes writes.
     async fn check_listener(&mut self) {
         let Some(listener) = &self.listener else { return };
-        let check = async {
-            listener.check_writable().await?;
-            listener.listen().await
-        };
-        match tokio::time::timeout(BEAT_EVERY, check).await {
+        match tokio::time::timeout(BEAT_EVERY, listener.check_writable()).await {
             Ok(Ok(())) => {}
             _ => self.listener = None,
         }
     }
 
-    /// Looks at the others and rescues the lost.
+    /// Looks at the others and rescues the lost. Who is alone, by the last beat, has nobody to look at.
     async fn watch(&mut self) {
         let Some(beater) = &self.beater else { return };
+        if self.shared.crew.load(Ordering::Relaxed) <= 1 {
+            self.watcher.look(Instant::now(), self.shared.worker_id(), &[]);
+            return;
+        }
         let observed = match tokio::time::timeout(BEAT_EVERY, beater.store.observe()).await {
             Ok(Ok(observed)) => observed,
             Ok(Err(error)) => return self.beat_failed(Some(&error)),

@@ -161,15 +161,15 @@ async fn an_idle_worker_sends_few_statements() {
     let mut quietest = f64::MAX;
     let mut before = sent().await;
     for _ in 0..4 {
-        outside.batch_execute("select pg_sleep(3)").await.expect("a pause");
+        outside.batch_execute("select pg_sleep(5)").await.expect("a pause");
         let after = sent().await;
-        quietest = quietest.min((after - before) as f64 / 3.0);
+        quietest = quietest.min((after - before) as f64 / 5.0);
         before = after;
-        if quietest < 5.0 {
+        if quietest < 2.5 {
             break;
         }
     }
-    assert!((0.5..5.0).contains(&quietest), "{quietest} transactions a second");
+    assert!((0.5..2.5).contains(&quietest), "{quietest} transactions a second");
 }
 
 #[tokio::test]
