@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -90,6 +91,7 @@ impl Output {
 pub(crate) struct Crew {
     child: Child,
     log: Arc<Mutex<String>>,
+    log_reader: JoinHandle<()>,
     config: PathBuf,
 }
 
@@ -151,14 +153,14 @@ impl Crew {
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let sink = log.clone();
-        std::thread::spawn(move || {
+        let log_reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 let mut log = sink.lock().expect("no panic");
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        Self { child, log, config: path }
+        Self { child, log, log_reader, config: path }
     }
 
     /// Sends it a signal.
@@ -173,13 +175,18 @@ impl Crew {
         self.child.wait().expect("it ends");
     }
 
-    /// Waits for its end, at most this long; answers how it ended and after what time.
+    /// Waits for its end, at most this long; answers how it ended and after what time. Its log is whole then, unless a
+    /// process that it left behind writes on.
     pub(crate) async fn ended(&mut self, within: Duration) -> (ExitStatus, Duration) {
         let began = Instant::now();
         let mut ticks = tokio::time::interval(Duration::from_millis(5));
         loop {
             if let Some(status) = self.child.try_wait().expect("waiting works") {
-                return (status, began.elapsed());
+                let took = began.elapsed();
+                while !self.log_reader.is_finished() && began.elapsed() < took + Duration::from_secs(2) {
+                    ticks.tick().await;
+                }
+                return (status, took);
             }
             assert!(began.elapsed() < within, "the worker does not end; its log:\n{}", self.log());
             ticks.tick().await;
