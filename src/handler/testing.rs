@@ -12,25 +12,7 @@ use crate::{Job, Outcome, Success};
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) fn job(payload: &str) -> Job {
-    Job {
-        id: 42,
-        claim_id: 7,
-        kind: "email.send".into(),
-        queue: "default".into(),
-        priority: crate::PRIORITY_NORMAL,
-        payload: payload.into(),
-        attempt: 1,
-        crashes: 0,
-        max_attempts: None,
-        backoff: None,
-        timeout: None,
-        expires_in: None,
-        age: Duration::ZERO,
-        waited: Duration::ZERO,
-        cancel_requested: false,
-        keep: true,
-        traceparent: None,
-    }
+    Job { id: 42, claim_id: 7, kind: "email.send".into(), payload: payload.into(), ..Job::example() }
 }
 
 pub(super) fn context(job: Job, time_left: Duration) -> Context {

@@ -99,7 +99,7 @@ fn millis(wait: Duration) -> i64 {
 /// A job for the tests of this floor.
 #[cfg(test)]
 pub(super) mod testing {
-    use super::{Duration, Job};
+    use super::Job;
 
     pub(in crate::worker) fn job(attempt: i32, crashes: i32) -> Job {
         Job {
@@ -107,19 +107,11 @@ pub(super) mod testing {
             claim_id: 1,
             kind: "k".into(),
             queue: "q".into(),
-            priority: 5,
-            payload: "{}".into(),
             attempt,
             crashes,
             max_attempts: Some(3),
             backoff: Some(r#"{"type":"fixed","delay_ms":700}"#.into()),
-            timeout: None,
-            expires_in: None,
-            age: Duration::ZERO,
-            waited: Duration::ZERO,
-            cancel_requested: false,
-            keep: true,
-            traceparent: None,
+            ..Job::example()
         }
     }
 }
