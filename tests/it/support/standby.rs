@@ -11,11 +11,13 @@ use tokio_postgres::NoTls;
 
 /// Copies the data of a running server with `pg_basebackup` and follows it.
 ///
-/// The shell that starts it ends the server and removes its folder when this process is gone.
+/// It says by itself where the primary is: what `pg_basebackup` writes has words that a walreceiver with the system's
+/// older libpq does not know. The shell that starts it ends the server and removes its folder when this process is gone.
 const FOLLOW: &str = r#"
     folder=$(mktemp -d /tmp/rowcrew-standby-XXXXXX) && cd "$folder" && export HOME="$folder" || exit 1
     "$0/pg_basebackup" -R -c fast -D data -h "$1" -U postgres >log 2>&1 &&
         printf "unix_socket_directories = '%s'\n" "$folder" >>data/postgresql.conf &&
+        printf "primary_conninfo = 'host=%s user=postgres'\n" "$1" >>data/postgresql.auto.conf &&
         { "$0/postgres" -D data </dev/null >>log 2>&1 & server=$!; echo "$folder"; cat >/dev/null; kill -QUIT "$server"; wait "$server"; }
     cd / && rm -rf "$folder"
 "#;
