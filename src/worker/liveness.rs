@@ -186,9 +186,17 @@ impl Life {
                     self.shared.database_failed(DatabaseWay::Beat, &error);
                     return self.connect_later();
                 }
-                Err(_) => return self.connect_later(),
+                Err(_) => {
+                    self.no_answer("connect", CONNECT_MAX);
+                    return self.connect_later();
+                }
             }
         }
+    }
+
+    fn no_answer(&self, statement: &'static str, within: Duration) {
+        let error = Error::NoAnswer { statement, seconds: within.as_secs() };
+        self.shared.database_failed(DatabaseWay::Beat, &error);
     }
 
     /// A fleet whose server is away does not come back to it in step.
@@ -226,8 +234,9 @@ impl Life {
     }
 
     fn beat_failed(&mut self, error: Option<&Error>) {
-        if let Some(error) = error {
-            self.shared.database_failed(DatabaseWay::Beat, error);
+        match error {
+            Some(error) => self.shared.database_failed(DatabaseWay::Beat, error),
+            None => self.no_answer("liveness", BEAT_EVERY),
         }
         self.beater = None;
     }

@@ -1,5 +1,7 @@
 //! The database may go away and come back: workers stay, lose nothing, and take no live neighbour for lost.
 
+use std::time::Duration;
+
 use crate::support::{Crew, Db, OwnServer, Standby, connect};
 
 const CONFIG: &str = r#"
@@ -27,6 +29,17 @@ async fn load(db: &Db) {
     )
     .await;
     db.until("(select count(*) > 300 from rowcrew.finished_jobs)").await;
+}
+
+const AWAY: &str = "WARN the database does not answer";
+const BACK: &str = "INFO the database answers again";
+const STOPS: &str = "WARN no beat reached the database for 6 s; this worker stops its jobs";
+
+/// What a worker has told since it started, without the times.
+fn told(worker: &Crew) -> Vec<String> {
+    let log = worker.log();
+    let lines = log.lines().map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>().join(" "));
+    lines.skip_while(|line| !line.contains("worker started")).skip(1).collect()
 }
 
 /// Everything was done, by the same workers, and nobody was taken for lost.
@@ -59,6 +72,11 @@ async fn a_crash_of_the_server_under_load_loses_nothing_and_no_worker() {
     server.recover().await;
     assert!(server.one::<bool>("select exists (select from rowcrew.jobs)").await, "crashed too late");
     unharmed(&server, &mut crew, &workers).await;
+    for worker in &crew {
+        worker.until_log(BACK).await;
+        let told = told(worker);
+        assert!(told.len() == 2 && told[0].contains(AWAY) && told[1].contains(BACK), "{told:#?}");
+    }
 
     // The locks are taken anew and prove something again: a killed worker is found by them.
     server.until("(select bool_and(locked_on = pg_postmaster_start_time()) from rowcrew.workers)").await;
@@ -89,6 +107,49 @@ async fn workers_whose_connections_are_all_cut_come_back_and_none_is_taken_for_l
         .await;
     }
     unharmed(&db, &mut crew, &workers).await;
+    for worker in &crew {
+        // However often it was cut while it was in trouble.
+        worker.until_log(BACK).await;
+        let told = told(worker);
+        let (away, back): (Vec<_>, Vec<_>) = told.iter().partition(|line| line.contains(AWAY));
+        assert!((1..=3).contains(&away.len()) && back.len() <= away.len(), "{told:#?}");
+        assert!(back.iter().all(|line| line.contains(BACK)), "{told:#?}");
+    }
+}
+
+/// So long an outage is met by each part of a worker: beats, claims, endings, upkeep, statistics, the alarm of silence.
+const LONG: Duration = Duration::from_secs(9);
+
+#[tokio::test]
+async fn a_long_outage_is_one_line_when_it_begins_and_one_when_it_is_over() {
+    let mut server = OwnServer::start().await;
+    server.exec(EFFECTS).await;
+    let idle = Crew::start(&server, "[worker]\nqueues = [\"other\"]\n[handlers.noop]\ntype = \"noop\"").await;
+    let busy = Crew::start(&server, CONFIG).await;
+    server.insert("nap", r#"{"ms": 60000}"#).await;
+    server
+        .exec(
+            "insert into rowcrew.jobs (kind, payload) select
+                case n % 2 when 0 then 'effect' else 'nap' end, jsonb_build_object('n', n, 'ms', 20)
+            from generate_series(1, 3000) n",
+        )
+        .await;
+    server.until("(select count(*) > 100 from rowcrew.finished_jobs)").await;
+    server.crash();
+    tokio::time::sleep(LONG).await;
+    server.recover().await;
+    server.until("(select count(*) <= 1 from rowcrew.jobs)").await;
+    for worker in [&idle, &busy] {
+        worker.until_log(BACK).await;
+    }
+    let away_ms = |line: &String| line.rsplit('=').next().expect("a field").parse::<u64>().expect("a number");
+    let (idle, busy) = (told(&idle), told(&busy));
+    assert!(idle.len() == 2 && idle[0].contains(AWAY) && idle[1].contains(BACK), "{idle:#?}");
+    assert!(away_ms(&idle[1]) >= 8_000, "{idle:#?}");
+    // Who had a job in hand has stopped it, and says so.
+    assert_eq!(busy.len(), 3, "{busy:#?}");
+    assert!(busy[0].contains(AWAY) && busy[1].contains(STOPS) && busy[2].contains(BACK), "{busy:#?}");
+    assert!((8_000..40_000).contains(&away_ms(&busy[2])), "{busy:#?}");
 }
 
 #[tokio::test]

@@ -127,11 +127,7 @@ impl Dispatch {
             Err(error) => {
                 self.coming -= asked;
                 self.next_look = Instant::now() + FAILED_PAUSE.mul_f64(0.5 + fastrand::f64());
-                if error.is_transient() {
-                    self.shared.database_failed(DatabaseWay::Claim, &error);
-                } else {
-                    tracing::error!(%error, "jobs cannot be claimed");
-                }
+                self.shared.database_failed(DatabaseWay::Claim, &error);
                 // Whether it took effect is not known: settle it.
                 if sent {
                     tokio::spawn(forget(self.shared.clone(), worker_id, batch));
@@ -175,7 +171,7 @@ async fn forget(shared: Arc<Shared>, worker_id: WorkerId, batch: i64) {
     while !shared.gives_up() {
         if let Ok((jobs, locked)) = shared.store.forget_claim(worker_id, batch).await {
             if jobs > 0 {
-                tracing::info!(jobs, "a claim whose answer was lost is given back");
+                tracing::debug!(jobs, "a claim whose answer was lost is given back");
                 let _ = shared.store.ring().await;
             }
             if locked == 0 {
