@@ -24,8 +24,8 @@ const BEAT_EVERY: Duration = Duration::from_secs(2);
 const BEATS_A_LOOK: u32 = 5;
 /// How long a connection may take to open: with a beat before and one after it less than others wait to take over.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// Pause after a connection that was refused; below the 800 ms of the pools, for the beat goes first.
-const CONNECT_PAUSE: Duration = Duration::from_millis(600);
+/// Pause after a connection that was refused, as long as that of the pools: whoever finds the server first tells the others.
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// How long a rescue may take; as above. One that takes longer is found done, or done again.
 const RESCUE_MAX: Duration = Duration::from_secs(4);
 /// How often the paused kinds are read. So long a worker that hears no notices may go on with a kind.

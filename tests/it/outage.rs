@@ -74,7 +74,9 @@ async fn a_crash_of_the_server_under_load_loses_nothing_and_no_worker() {
     unharmed(&server, &mut crew, &workers).await;
     for worker in &crew {
         worker.until_log(BACK).await;
-        let told = told(worker);
+        let mut told = told(worker);
+        // On a machine so slow that a restart takes seconds.
+        told.retain(|line| !line.contains(STOPS));
         assert!(told.len() == 2 && told[0].contains(AWAY) && told[1].contains(BACK), "{told:#?}");
     }
 
@@ -110,7 +112,8 @@ async fn workers_whose_connections_are_all_cut_come_back_and_none_is_taken_for_l
     for worker in &crew {
         // However often it was cut while it was in trouble.
         worker.until_log(BACK).await;
-        let told = told(worker);
+        let mut told = told(worker);
+        told.retain(|line| !line.contains(STOPS));
         let (away, back): (Vec<_>, Vec<_>) = told.iter().partition(|line| line.contains(AWAY));
         assert!((1..=3).contains(&away.len()) && back.len() <= away.len(), "{told:#?}");
         assert!(back.iter().all(|line| line.contains(BACK)), "{told:#?}");
