@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Pool;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::connect::connect_error;
 use super::{Error, Store};
@@ -30,6 +30,10 @@ pub(super) struct Health {
     down: AtomicBool,
     /// Connections opened before this moment are not used any more.
     cut_at: Mutex<Option<Instant>>,
+    /// A server was found that takes no writes (any more).
+    demoted: AtomicBool,
+    /// Connections opened before this moment lead to a server that this process has left for another.
+    left_at: watch::Sender<Option<Instant>>,
     /// Held by the one who looks.
     looking: tokio::sync::Mutex<()>,
     /// The server is back.
@@ -45,6 +49,19 @@ impl Health {
         if !self.down.swap(true, Ordering::SeqCst) {
             tracing::debug!("the server is looked for");
         }
+    }
+
+    /// The server takes no writes: as [`Health::lost`], and what is still open on it is worth nothing.
+    pub(super) fn demoted(&self) {
+        self.demoted.store(true, Ordering::SeqCst);
+        self.lost();
+    }
+
+    /// Waits until this process has left the server that a connection opened at this moment leads to.
+    pub(super) async fn left(&self, opened_at: Instant) {
+        let mut left_at = self.left_at.subscribe();
+        let left = left_at.wait_for(|left| left.is_some_and(|left| opened_at <= left)).await;
+        left.expect("the sender lives as long as its health");
     }
 
     /// Has a pool rid of connections from before an outage once that is over, also of those it would not lend again.
@@ -65,6 +82,9 @@ impl Health {
     fn found(&self) {
         if self.down.swap(false, Ordering::SeqCst) {
             tracing::debug!("the server is found");
+        }
+        if self.demoted.swap(false, Ordering::SeqCst) {
+            self.left_at.send_replace(*self.cut_at.lock().unwrap_or_else(PoisonError::into_inner));
         }
         self.back.notify_waiters();
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).retain(|clean| clean(self));
@@ -144,8 +164,10 @@ impl Store {
 
     /// Draws the consequences of an error.
     pub(super) fn note(&self, error: &Error) {
-        if error.is_outage() {
-            self.shared.health.lost();
+        match error {
+            Error::ReadOnly { .. } => self.shared.health.demoted(),
+            error if error.is_outage() => self.shared.health.lost(),
+            _ => {}
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{HookError, Object, PoolError};
 use tokio_postgres::types::{ToSql, Type};
@@ -109,7 +109,7 @@ impl Store {
         let full = pool.status().size > 0;
         match error {
             PoolError::PostCreateHook(HookError::Message(reason)) if reason == READ_ONLY => {
-                self.shared.health.lost();
+                self.shared.health.demoted();
                 Err(Error::ReadOnly { server: self.shared.server.clone() })
             }
             PoolError::Backend(source) | PoolError::PostCreateHook(HookError::Backend(source)) => {
@@ -215,6 +215,10 @@ pub(super) struct Lent {
 impl Lent {
     pub(super) fn client(&self) -> &deadpool_postgres::ClientWrapper {
         self.object.as_ref().expect("present until dropped")
+    }
+
+    pub(super) fn opened_at(&self) -> Instant {
+        Object::metrics(self.object.as_ref().expect("present until dropped")).created
     }
 }
 

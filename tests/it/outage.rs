@@ -197,3 +197,41 @@ async fn workers_follow_the_primary_and_leave_one_that_was_demoted() {
         assert!(worker.log().matches("the database does not answer").count() <= 2, "{}", worker.log());
     }
 }
+
+#[tokio::test]
+async fn a_commit_that_hangs_on_a_demoted_primary_is_given_up_and_settled_on_the_new_one() {
+    let server = OwnServer::start().await;
+    let Some(standby) = Standby::of(&server.cluster).await else { return };
+    server.exec(EFFECTS).await;
+    server.exec("alter system set synchronous_standby_names = '*'").await;
+    server.exec("select pg_reload_conf()").await;
+    server.until("(select bool_or(sync_state = 'sync') from pg_stat_replication)").await;
+    let hosts = format!("{},{}", server.cluster.socket_dir().display(), standby.folder.display());
+    // The statement waits while the test holds its lock, and then commits.
+    let config = format!(
+        "database_url = \"host={hosts} user=postgres dbname=postgres\"
+        [handlers.effect]
+        type = \"sql\"
+        statement = \"\"\"with lock as materialized (select pg_advisory_xact_lock_shared(7))
+            insert into public.effects select ($1 ->> 'n')::int from lock\"\"\""
+    );
+    let worker = Crew::start_configured(&server, &config).await;
+    server.exec("select pg_advisory_lock(7)").await;
+    // More of them than there are connections for.
+    server.insert_many("effect", "jsonb_build_object('n', n)", 6).await;
+    let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted";
+    server.until(&format!("({waiting}) = 4")).await;
+
+    let promoted = Db::at(standby.url()).await;
+    promoted.exec("select pg_promote()").await;
+    server.exec("select pg_advisory_unlock(7)").await;
+    let hangs = "select count(*) from pg_stat_activity where wait_event = 'SyncRep' and query = 'commit'";
+    server.until(&format!("({hangs}) = 4")).await;
+    server.exec("alter system set default_transaction_read_only = on").await;
+    server.exec("select pg_reload_conf()").await;
+    promoted.until("not exists (select from rowcrew.jobs)").await;
+    assert_eq!(promoted.all::<i32>("select n from effects order by n").await, [1, 2, 3, 4, 5, 6]);
+    // It was no fault of the jobs.
+    let attempts: Vec<i64> = promoted.all("select attempts::int8 from rowcrew.finished_jobs").await;
+    assert_eq!(attempts, [1; 6], "{}", worker.log());
+}
