@@ -3,6 +3,8 @@
 //! A connection whose answer is still open when its user stops waiting is closed, never given to the next:
 //! its state is not known.
 
+mod settings;
+
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,6 +13,8 @@ use deadpool_postgres::{HookError, Object, PoolError};
 use futures_util::TryStreamExt;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, RowStream};
+
+pub(super) use settings::{ONE_PLAN, local_settings, session_settings};
 
 use super::sql::Statement;
 use super::{Error, Store, Via};
@@ -391,52 +395,3 @@ pub(super) async fn takes_writes(client: &Client, statement: &str) -> Result<boo
     let rows = client.query_typed(statement, &[]).await?;
     Ok(rows.first().is_some_and(|row| row.get(0)))
 }
-
-/// Further settings, for a session in which there is one way only to run its statements.
-pub(super) const ONE_PLAN: &str =
-    "; set enable_sort = off; set enable_seqscan = off; set plan_cache_mode = force_generic_plan";
-
-/// The session settings that our promises rest on, whatever the role's defaults are.
-///
-/// Without bitmap scans, and without reading a small table as a whole, rows found by an array of ids are visited,
-/// and so locked, in order of id.
-///
-/// Plans are made for each execution (about 0.3 ms). A kept one is made for the size that the tables have
-/// then: a worker that idles beside empty tables would keep plans that read all of jobs for every row it
-/// looks up, until the next autovacuum, which is a minute or more after a million jobs came in.
-pub(super) fn session_settings(statement_timeout: Duration, lock_timeout: Duration) -> String {
-    SETTINGS
-        .iter()
-        .map(|(name, value)| format!("set {name} = {value}"))
-        .chain([
-            format!("set statement_timeout = {}", statement_timeout.as_millis()),
-            format!("set lock_timeout = {}", lock_timeout.as_millis()),
-            "set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; \
-             set default_transaction_deferrable = off"
-                .to_owned(),
-        ])
-        .collect::<Vec<_>>()
-        .join("; ")
-}
-
-/// The same for one transaction, where the session is not ours; what a transaction begins with says the rest.
-pub(super) fn local_settings(statement_timeout: Duration, lock_timeout: Duration) -> String {
-    let limits = [("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout)];
-    let limits = limits.map(|(name, limit)| format!("set local {name} = {}", limit.as_millis()));
-    let settings = SETTINGS.iter().map(|(name, value)| format!("set local {name} = {value}"));
-    settings.chain(limits).collect::<Vec<_>>().join("; ")
-}
-
-const SETTINGS: [(&str, &str); 11] = [
-    ("idle_in_transaction_session_timeout", "0"),
-    ("search_path", "pg_catalog"),
-    ("timezone", "'UTC'"),
-    ("datestyle", "'ISO, YMD'"),
-    ("intervalstyle", "'postgres'"),
-    ("jit", "off"),
-    ("enable_bitmapscan", "off"),
-    ("enable_seqscan", "off"),
-    ("plan_cache_mode", "force_custom_plan"),
-    ("bytea_output", "'hex'"),
-    ("standard_conforming_strings", "on"),
-];

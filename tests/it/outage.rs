@@ -150,7 +150,9 @@ async fn a_long_outage_is_one_line_when_it_begins_and_one_when_it_is_over() {
         worker.until_log(BACK).await;
     }
     let away_ms = |line: &String| line.rsplit('=').next().expect("a field").parse::<u64>().expect("a number");
-    let (idle, busy) = (told(&idle), told(&busy));
+    let (idle, mut busy) = (told(&idle), told(&busy));
+    // A SQL job whose commit was not heard may have been among those that it stopped.
+    busy.retain(|line| !line.contains("WARN results dropped"));
     assert!(idle.len() == 2 && idle[0].contains(AWAY) && idle[1].contains(BACK), "{idle:#?}");
     assert!(away_ms(&idle[1]) >= 8_000, "{idle:#?}");
     // Who had a job in hand has stopped it, and says so.
