@@ -5,6 +5,8 @@
 //! in a row; or its beat has not changed for long. Beats are compared with each other as they are seen and
 //! timed by the watcher's own clock, so that no clock that is set can make a live worker look lost.
 
+mod pauses;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -26,6 +28,8 @@ const BEATS_A_LOOK: u32 = 5;
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// Pause after a connection that was refused, as long as that of the pools: whoever finds the server first tells the others.
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
+/// Between two connections of the beat that do open; less than others wait before they believe that a lock is gone.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 /// How long a rescue may take; as above. One that takes longer is found done, or done again.
 const RESCUE_MAX: Duration = Duration::from_secs(4);
 /// How often the paused kinds are read. So long a worker that hears no notices may go on with a kind.
@@ -123,6 +127,7 @@ impl Life {
         loop {
             tokio::select! {
                 _ = looks.tick() => {}
+                () = tokio::time::sleep_until(self.connect_at.into()), if self.is_cut() => {}
                 () = shared.pauses.unwritten() => {
                     self.write_pauses().await;
                     continue;
@@ -137,8 +142,11 @@ impl Life {
                     self.listener = None;
                 }
             }
-            self.connect().await;
-            if Instant::now() >= next_beat {
+            if self.connect().await {
+                // At once, or soon after the last try: nothing is claimed before a beat goes through.
+                next_beat -= BEAT_EVERY - CONNECT_PAUSE;
+            }
+            if self.beater.is_some() && Instant::now() >= next_beat {
                 next_beat = Instant::now() + BEAT_EVERY;
                 self.beat().await;
             }
@@ -158,10 +166,15 @@ impl Life {
         }
     }
 
-    /// Opens what is closed; each connection holds the lock from its first moment.
-    async fn connect(&mut self) {
+    fn is_cut(&self) -> bool {
+        self.listener.is_none() || self.beater.as_ref().is_none_or(Private::is_closed)
+    }
+
+    /// Opens what is closed; each connection holds the lock from its first moment. Answers whether the beat has a new one.
+    async fn connect(&mut self) -> bool {
+        let mut beats_anew = false;
         if Instant::now() < self.connect_at {
-            return;
+            return beats_anew;
         }
         for listens in [false, true] {
             let place = if listens { &mut self.listener } else { &mut self.beater };
@@ -172,6 +185,9 @@ impl Life {
             match tokio::time::timeout(CONNECT_MAX, open(&self.shared, self.lock_key, listens)).await {
                 Ok(Ok(private)) if !listens => {
                     self.beater = Some(private);
+                    beats_anew = true;
+                    // Should what follows fail each time, that makes no storm of connections.
+                    self.connect_at = Instant::now() + RECONNECT_PAUSE;
                     if std::mem::replace(&mut self.was_connected, true) {
                         self.watcher.was_cut(Instant::now());
                     }
@@ -184,14 +200,17 @@ impl Life {
                 }
                 Ok(Err(error)) => {
                     self.shared.database_failed(DatabaseWay::Beat, &error);
-                    return self.connect_later();
+                    self.connect_later();
+                    break;
                 }
                 Err(_) => {
                     self.no_answer("connect", CONNECT_MAX);
-                    return self.connect_later();
+                    self.connect_later();
+                    break;
                 }
             }
         }
+        beats_anew
     }
 
     fn no_answer(&self, statement: &'static str, within: Duration) {
@@ -292,34 +311,6 @@ impl Life {
             Notice::Back => self.signal(Signal::Back),
             Notice::Cancel => self.stop_cancelled().await,
             Notice::Kinds => self.read_pauses().await,
-        }
-    }
-
-    /// Reads which kinds are paused.
-    async fn read_pauses(&mut self) {
-        let Some(beater) = &self.beater else { return };
-        let asked_at = self.shared.pauses.version();
-        match tokio::time::timeout(BEAT_EVERY, beater.store.paused_kinds()).await {
-            Ok(Ok(paused)) => {
-                if self.shared.pauses.learn(asked_at, paused) {
-                    self.shared.changed.notify_one();
-                }
-            }
-            Ok(Err(error)) => self.beat_failed(Some(&error)),
-            Err(_) => self.beat_failed(None),
-        }
-    }
-
-    /// Tells the others which kinds our handlers were told to pause; what fails is written a second later.
-    async fn write_pauses(&mut self) {
-        for told in self.shared.pauses.to_write() {
-            let Some(beater) = &self.beater else { return };
-            let write = beater.store.hold_kind(&told.kind, told.left, &told.reason);
-            match tokio::time::timeout(BEAT_EVERY, write).await {
-                Ok(Ok(_)) => self.shared.pauses.written(&told.kind),
-                Ok(Err(error)) => self.beat_failed(Some(&error)),
-                Err(_) => self.beat_failed(None),
-            }
         }
     }
 
