@@ -144,7 +144,7 @@ impl Life {
             }
             if self.connect().await {
                 // At once, or soon after the last try: nothing is claimed before a beat goes through.
-                next_beat -= BEAT_EVERY - CONNECT_PAUSE;
+                next_beat -= BEAT_EVERY.saturating_sub(CONNECT_PAUSE);
             }
             if self.beater.is_some() && Instant::now() >= next_beat {
                 next_beat = Instant::now() + BEAT_EVERY;

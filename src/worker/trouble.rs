@@ -14,7 +14,7 @@ use crate::store::Error;
 /// So long nothing may fail before the database is said to answer again. Shorter tells of every step of a restart.
 const CALM: Duration = Duration::from_secs(3);
 /// What failed and was not tried again for so long holds up the news no more: a full worker claims nothing for hours.
-const UNTRIED: Duration = Duration::from_secs(60);
+const UNTRIED: Duration = Duration::from_mins(1);
 
 /// The ways to the database that may fail each by itself.
 #[derive(Debug, Clone, Copy)]
