@@ -186,7 +186,7 @@ pub async fn run(bench: Bench, settings: &Settings, listener: Listener<'_>) -> a
     let rig = rig::Rig::start(settings, listener).await?;
     let report = match bench {
         Bench::Drain => drain::run(&rig).await,
-        Bench::Enqueue => enqueue::run(&rig).await,
+        Bench::Enqueue => Box::pin(enqueue::run(&rig)).await,
         Bench::Latency => latency::run(&rig).await,
         Bench::Concurrency => concurrency::run(&rig).await,
         Bench::Bloat => bloat::run(&rig).await,

@@ -7,10 +7,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
+/// What these libraries tell at their own levels; the setting may name them to hear more. What refinery tells of
+/// migrations, `rowcrew migrate` prints itself; what the driver and the pool tell of each connection that breaks, the
+/// worker says once for all of them.
+const QUIET: &str = "refinery_core=warn,tokio_postgres=warn,deadpool.postgres=error";
+
 /// Begins to log.
 pub(super) fn log(settings: &Log) {
-    // What refinery tells of migrations, `rowcrew migrate` prints itself.
-    let directives = format!("refinery_core=warn,{}", settings.level);
+    let directives = format!("{QUIET},{}", settings.level);
     let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -45,6 +45,10 @@ async fn go_on(duty: Duty, every: Duration, store: &Store, kept: Kept) {
         tokio::time::sleep(every.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
         match once(duty, store, kept).await {
             Ok(()) => was_failing = false,
+            // The worker says that, once for all of its process.
+            Err(error) if error.is_away() => {
+                tracing::debug!(?duty, %error, "upkeep waits for the database");
+            }
             Err(error) => {
                 if !std::mem::replace(&mut was_failing, true) {
                     tracing::warn!(?duty, %error, "upkeep failed; it is tried again");

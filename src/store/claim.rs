@@ -79,18 +79,21 @@ impl Store {
             &after_due_at,
             &after_id,
         ];
-        let rows = if order.in_turn {
-            self.query_in_turn(
-                &self.statements.job_claim_in_turn,
-                params,
-                turn_of(self.schema(), &queues, order.worker_id),
-            )
-            .await?
-        } else {
-            self.query(&self.statements.job_claim, params).await?
+        let (mut kind_names, mut queue_names) = (Names::default(), Names::default());
+        let mut jobs = Ok(Vec::new());
+        // Each row is gone before the next is read: of large payloads there is never more than one twice.
+        let each = |row: Row| match (&mut jobs, claimed(&row, &mut kind_names, &mut queue_names)) {
+            (Ok(jobs), Ok(one)) => jobs.push(one),
+            (Ok(_), Err(fault)) => jobs = Err(fault),
+            (Err(_), _) => {}
         };
-        let (mut kinds, mut queues) = (Names::default(), Names::default());
-        rows.iter().map(|row| claimed(row, &mut kinds, &mut queues)).collect()
+        if order.in_turn {
+            let turn = turn_of(self.schema(), &queues, order.worker_id);
+            Box::pin(self.query_in_turn(&self.statements.job_claim_in_turn, params, turn, each)).await?;
+        } else {
+            self.query_each(&self.statements.job_claim, params, each).await?;
+        }
+        jobs
     }
 
     /// Settles a claim whose answer was lost, and answers how many jobs it gave back, and of how many somebody has locked

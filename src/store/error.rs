@@ -141,6 +141,14 @@ impl Error {
         matches!(self, Self::ReadOnly { .. }) || self.sqlstate() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
     }
 
+    /// Whether no server answered, or only one that takes no writes.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Pool { .. } => self.is_transient(),
+            _ => self.is_outage(),
+        }
+    }
+
     /// Whether something was sent to the server, which may have taken effect.
     pub fn was_sent(&self) -> bool {
         matches!(self, Self::Statement { .. } | Self::NoAnswer { .. })

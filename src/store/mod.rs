@@ -119,6 +119,8 @@ struct Shared {
     pooled: Connector,
     direct: Connector,
     health: Arc<Health>,
+    /// Pools and private connections go to the same place.
+    one_way: bool,
     /// Sessions of `direct_url` keep what they are told: it does not lead through a transaction-mode pooler.
     sessions: AtomicBool,
     /// For errors: the URL without its password.
@@ -153,6 +155,7 @@ impl Store {
             pooled: Connector::new(&settings.url, settings.connect_timeout)?,
             sessions: AtomicBool::new(!settings.direct_url.pooled()),
             health,
+            one_way: settings.url == settings.direct_url,
             direct: Connector::new(&settings.direct_url, private_timeout(&settings))?,
             server: settings.url.redacted(),
             answer_limit: settings.statement_timeout + ANSWER_MARGIN,

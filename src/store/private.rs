@@ -92,6 +92,7 @@ impl Private {
     pub async fn check_writable(&self) -> Result<(), Error> {
         let row = self.store.query_one(&self.store.statements.server_writable, &[]).await?;
         if row.get(0) {
+            self.store.seen();
             return Ok(());
         }
         let error = Error::ReadOnly { server: self.store.shared.settings.direct_url.redacted() };

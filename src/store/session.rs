@@ -7,15 +7,17 @@ mod settings;
 
 use std::future::Future;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{HookError, Object, PoolError};
+use futures_util::TryStreamExt;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, RowStream};
+
+pub(super) use settings::{ONE_PLAN, local_settings, session_settings};
 
 use super::sql::Statement;
 use super::{Error, Store, Via};
-pub(super) use settings::{ONE_PLAN, local_settings, session_settings};
 
 /// How long a statement waits for a server that is away before its sender hears of it: a worker that is asked to
 /// stop meanwhile must not wait for longer.
@@ -41,6 +43,21 @@ impl Store {
         }
     }
 
+    /// As [`Store::query`], over the pool, handing on each row as it comes: an answer with large payloads is not held a
+    /// second time. After an error, rows may have been handed on.
+    pub(super) async fn query_each(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+        each: impl FnMut(Row),
+    ) -> Result<(), Error> {
+        let mut lent = call!("lend", self.lend())?;
+        let sent = lent.client().send_each(statement, params, self.way(), each);
+        let answer = self.answered(statement, sent).await;
+        lent.settled = settled(&answer);
+        answer
+    }
+
     /// As [`Store::query`], for statements that answer no rows: how many they wrote.
     pub(super) async fn execute(&self, statement: &Statement, params: Params<'_>) -> Result<u64, Error> {
         match &self.via {
@@ -57,7 +74,7 @@ impl Store {
         }
     }
 
-    /// As [`Store::query`], one at a time with all others that name the same turn.
+    /// As [`Store::query_each`], one at a time with all others that name the same turn.
     ///
     /// The lock is taken by a statement of its own, so that the one that follows sees all that was done in the
     /// turn before. All three are sent at once. Who holds a turn too long is passed over by those who wait:
@@ -67,7 +84,8 @@ impl Store {
         statement: &Statement,
         params: Params<'_>,
         turn: i64,
-    ) -> Result<Vec<Row>, Error> {
+        each: impl FnMut(Row),
+    ) -> Result<(), Error> {
         let mut lent = self.lend().await?;
         let take = format!(
             "{}set local lock_timeout = {}; select pg_advisory_xact_lock({turn})",
@@ -76,14 +94,12 @@ impl Store {
         );
         let way = if self.shared.prepare { Way::Prepared } else { Way::Unnamed };
         let sent = async {
-            let (taken, rows, ended) = futures_util::join!(
+            let (taken, answered, ended) = futures_util::join!(
                 lent.client().batch_execute(&take),
-                lent.client().send(statement, params, way),
+                lent.client().send_each(statement, params, way, each),
                 lent.client().batch_execute("commit")
             );
-            taken?;
-            let rows = rows?;
-            ended.map(|()| rows)
+            taken.and(answered).and(ended)
         };
         let answer = self.answered(statement, sent).await;
         lent.settled = settled(&answer);
@@ -112,7 +128,7 @@ impl Store {
         let full = pool.status().size > 0;
         match error {
             PoolError::PostCreateHook(HookError::Message(reason)) if reason == READ_ONLY => {
-                self.shared.health.lost();
+                self.shared.health.demoted();
                 Err(Error::ReadOnly { server: self.shared.server.clone() })
             }
             PoolError::Backend(source) | PoolError::PostCreateHook(HookError::Backend(source)) => {
@@ -221,6 +237,10 @@ impl Lent {
     pub(super) fn client(&self) -> &deadpool_postgres::ClientWrapper {
         self.object.as_ref().expect("present until dropped")
     }
+
+    pub(super) fn opened_at(&self) -> Instant {
+        Object::metrics(self.object.as_ref().expect("present until dropped")).created
+    }
 }
 
 impl Drop for Lent {
@@ -246,12 +266,25 @@ pub(super) enum Way<'a> {
 
 /// The two sorts of clients, which differ in where they keep prepared statements.
 pub(super) trait Sends {
+    /// Hands on each row of the answer as it comes.
+    async fn send_each(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+        way: Way<'_>,
+        each: impl FnMut(Row),
+    ) -> Result<(), tokio_postgres::Error>;
+
     async fn send(
         &self,
         statement: &Statement,
         params: Params<'_>,
         way: Way<'_>,
-    ) -> Result<Vec<Row>, tokio_postgres::Error>;
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let mut rows = Vec::new();
+        self.send_each(statement, params, way, |row| rows.push(row)).await?;
+        Ok(rows)
+    }
 
     async fn execute(
         &self,
@@ -262,17 +295,18 @@ pub(super) trait Sends {
 }
 
 impl Sends for deadpool_postgres::ClientWrapper {
-    async fn send(
+    async fn send_each(
         &self,
         statement: &Statement,
         params: Params<'_>,
         way: Way<'_>,
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        each: impl FnMut(Row),
+    ) -> Result<(), tokio_postgres::Error> {
         if let Way::Prepared = way {
             let prepared = self.prepare_typed_cached(&statement.text, &statement.params).await?;
-            self.query(&prepared, params).await
+            hand_on(self.query_raw(&prepared, params.iter().copied()), each).await
         } else {
-            (**self).send(statement, params, way).await
+            (**self).send_each(statement, params, way, each).await
         }
     }
 
@@ -292,17 +326,18 @@ impl Sends for deadpool_postgres::ClientWrapper {
 }
 
 impl Sends for Client {
-    async fn send(
+    async fn send_each(
         &self,
         statement: &Statement,
         params: Params<'_>,
         way: Way<'_>,
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let params = typed(statement, params);
+        each: impl FnMut(Row),
+    ) -> Result<(), tokio_postgres::Error> {
+        let rows = hand_on(self.query_typed_raw(&statement.text, typed(statement, params)), each);
         let Way::Transaction(settings) = way else {
-            return self.query_typed(&statement.text, &params).await;
+            return rows.await;
         };
-        within(self, settings, self.query_typed(&statement.text, &params)).await
+        within(self, settings, rows).await
     }
 
     async fn execute(
@@ -317,6 +352,18 @@ impl Sends for Client {
         };
         within(self, settings, self.execute_typed(&statement.text, &params)).await
     }
+}
+
+/// Takes each row out of an answer as it comes.
+async fn hand_on(
+    answer: impl Future<Output = Result<RowStream, tokio_postgres::Error>>,
+    mut each: impl FnMut(Row),
+) -> Result<(), tokio_postgres::Error> {
+    let mut rows = std::pin::pin!(answer.await?);
+    while let Some(row) = rows.try_next().await? {
+        each(row);
+    }
+    Ok(())
 }
 
 /// Sends a statement in a transaction that begins with these settings.

@@ -70,7 +70,13 @@ impl Store {
             }
         };
         let work = self.transaction(lent.client(), worker_id, statement, job, limit, keep);
-        let outcome = tokio::time::timeout(limit + self.shared.settings.connect_timeout, work).await;
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(limit + self.shared.settings.connect_timeout, work) => outcome,
+            // A primary that was demoted and stays up lets a commit wait for a standby that is gone, perhaps for good.
+            () = self.shared.health.left(lent.opened_at()) => {
+                return SqlRun::Uncertain("its server is not the primary any more".to_owned());
+            }
+        };
         match outcome {
             Ok(Ok(run)) => {
                 lent.settled = matches!(run, SqlRun::Committed | SqlRun::ClaimLost);

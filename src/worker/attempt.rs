@@ -73,7 +73,8 @@ pub(super) async fn run(
         }
         End::Unharmed(_) | End::Answered(Err(_)) if stopped.is_some() => (Fate::Released, false),
         End::Unharmed(message) => {
-            tracing::info!(job.id, job.kind = &*job.kind, error = %crate::text::truncated(&message, 500),
+            // Debug: an outage does it to all jobs at once, and is told of by itself.
+            tracing::debug!(job.id, job.kind = &*job.kind, error = %crate::text::truncated(&message, 500),
                 "an attempt came to nothing, and is made again at no cost");
             let wait = UNHARMED_PAUSE.mul_f64(0.5 + fastrand::f64());
             (Fate::Deferred { wait_ms: wait.as_millis() as i64, message }, false)

@@ -223,12 +223,12 @@ async fn write(
     let mut pause = PAUSE_MIN;
     loop {
         match shared.hot.finish(shared.worker_id(), endings, batches).await {
-            // After a lost answer, those that the first try wrote are not found again.
-            Ok(_) if repeated => {
-                shared.database_works(DatabaseWay::Finish);
-                return Ok(0);
-            }
             Ok(stale) => {
+                shared.database_works(DatabaseWay::Finish);
+                if repeated {
+                    // After a lost answer, those that the first try wrote are not found again.
+                    return Ok(0);
+                }
                 if stale > 0 {
                     shared.count_stale(stale, endings.iter().map(|ending| ending.id));
                 }
@@ -243,7 +243,10 @@ async fn write(
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }
-            Err(refusal) => return Err(refusal),
+            Err(refusal) => {
+                shared.database_works(DatabaseWay::Finish);
+                return Err(refusal);
+            }
         }
     }
 }

@@ -26,8 +26,10 @@ const BEAT_EVERY: Duration = Duration::from_secs(2);
 const BEATS_A_LOOK: u32 = 5;
 /// How long a connection may take to open: with a beat before and one after it less than others wait to take over.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// Pause after a connection that was refused; below the 800 ms of the pools, for the beat goes first.
-const CONNECT_PAUSE: Duration = Duration::from_millis(600);
+/// Pause after a connection that was refused, as long as that of the pools: whoever finds the server first tells the others.
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
+/// Between two connections of the beat that do open; less than others wait before they believe that a lock is gone.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 /// How long a rescue may take; as above. One that takes longer is found done, or done again.
 const RESCUE_MAX: Duration = Duration::from_secs(4);
 /// How often the paused kinds are read. So long a worker that hears no notices may go on with a kind; one that does
@@ -127,6 +129,7 @@ impl Life {
         loop {
             tokio::select! {
                 _ = looks.tick() => {}
+                () = tokio::time::sleep_until(self.connect_at.into()), if self.is_cut() => {}
                 () = shared.pauses.unwritten() => {
                     self.write_pauses().await;
                     continue;
@@ -141,8 +144,11 @@ impl Life {
                     self.listener = None;
                 }
             }
-            self.connect().await;
-            if Instant::now() >= next_beat {
+            if self.connect().await {
+                // At once, or soon after the last try: nothing is claimed before a beat goes through.
+                next_beat -= BEAT_EVERY.saturating_sub(CONNECT_PAUSE);
+            }
+            if self.beater.is_some() && Instant::now() >= next_beat {
                 next_beat = Instant::now() + BEAT_EVERY;
                 self.beat().await;
             }
@@ -162,10 +168,15 @@ impl Life {
         }
     }
 
-    /// Opens what is closed; each connection holds the lock from its first moment.
-    async fn connect(&mut self) {
+    fn is_cut(&self) -> bool {
+        self.listener.is_none() || self.beater.as_ref().is_none_or(Private::is_closed)
+    }
+
+    /// Opens what is closed; each connection holds the lock from its first moment. Answers whether the beat has a new one.
+    async fn connect(&mut self) -> bool {
+        let mut beats_anew = false;
         if Instant::now() < self.connect_at {
-            return;
+            return beats_anew;
         }
         for listens in [false, true] {
             let place = if listens { &mut self.listener } else { &mut self.beater };
@@ -176,6 +187,9 @@ impl Life {
             match tokio::time::timeout(CONNECT_MAX, open(&self.shared, self.lock_key, listens)).await {
                 Ok(Ok(private)) if !listens => {
                     self.beater = Some(private);
+                    beats_anew = true;
+                    // Should what follows fail each time, that makes no storm of connections.
+                    self.connect_at = Instant::now() + RECONNECT_PAUSE;
                     if std::mem::replace(&mut self.was_connected, true) {
                         self.watcher.was_cut(Instant::now());
                     }
@@ -189,11 +203,22 @@ impl Life {
                 }
                 Ok(Err(error)) => {
                     self.shared.database_failed(DatabaseWay::Beat, &error);
-                    return self.connect_later();
+                    self.connect_later();
+                    break;
                 }
-                Err(_) => return self.connect_later(),
+                Err(_) => {
+                    self.no_answer("connect", CONNECT_MAX);
+                    self.connect_later();
+                    break;
+                }
             }
         }
+        beats_anew
+    }
+
+    fn no_answer(&self, statement: &'static str, within: Duration) {
+        let error = Error::NoAnswer { statement, seconds: within.as_secs() };
+        self.shared.database_failed(DatabaseWay::Beat, &error);
     }
 
     /// A fleet whose server is away does not come back to it in step.
@@ -243,8 +268,9 @@ impl Life {
     }
 
     fn beat_failed(&mut self, error: Option<&Error>) {
-        if let Some(error) = error {
-            self.shared.database_failed(DatabaseWay::Beat, error);
+        match error {
+            Some(error) => self.shared.database_failed(DatabaseWay::Beat, error),
+            None => self.no_answer("liveness", BEAT_EVERY),
         }
         self.beater = None;
     }

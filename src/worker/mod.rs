@@ -22,10 +22,11 @@ mod pauses;
 mod progress;
 mod silence;
 mod tally;
+mod trouble;
 mod verdict;
 mod watcher;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ use finisher::Ended;
 use held::{Held, StopReason};
 use pauses::Pauses;
 use tally::Tally;
+use trouble::{DatabaseWay, Trouble};
 
 /// What a worker is told to do.
 #[derive(Debug, Clone)]
@@ -117,9 +119,8 @@ struct Shared {
     locked: AtomicU64,
     /// Jobs whose connection broke under them.
     broken: Broken,
-    /// Which of our ways to the database fail; one line in the log when the first begins to and when the last
-    /// works again.
-    failing: AtomicU8,
+    /// What is known of the database, for the log.
+    trouble: Trouble,
     /// The time to drain is over: the last endings are written, and wait for nobody.
     leaving: AtomicBool,
     gave_up: AtomicBool,
@@ -138,14 +139,6 @@ enum Signal {
     Back,
     /// Jobs that are held and not begun must be given up.
     ClaimsLost,
-}
-
-/// The ways to the database that may fail each by itself.
-#[derive(Debug, Clone, Copy)]
-enum DatabaseWay {
-    Beat = 1,
-    Claim = 2,
-    Finish = 4,
 }
 
 /// Runs a worker until it is asked to stop, and returns when its last job is written or given back.
@@ -192,7 +185,7 @@ pub async fn run(
         refused: AtomicU64::new(0),
         locked: AtomicU64::new(0),
         broken: Broken::default(),
-        failing: AtomicU8::new(0),
+        trouble: Trouble::default(),
         leaving: AtomicBool::new(false),
         gave_up: AtomicBool::new(false),
         silent: AtomicBool::new(false),
@@ -331,22 +324,6 @@ impl Shared {
         self.stale.fetch_add(count as u64, Ordering::Relaxed);
         tracing::warn!(count, among = ?among.take(10).collect::<Vec<_>>(),
             "results dropped: their jobs were taken over, cancelled or buried meanwhile");
-    }
-
-    /// Logs once that the database fails, until all of it works again.
-    fn database_failed(&self, way: DatabaseWay, error: &Error) {
-        if self.failing.fetch_or(way as u8, Ordering::Relaxed) == 0 {
-            tracing::error!(%error, "the database does not answer; jobs that ended are held back and written later");
-        }
-    }
-
-    fn database_works(&self, way: DatabaseWay) {
-        if self.failing.load(Ordering::Relaxed) & way as u8 == 0 {
-            return;
-        }
-        if self.failing.fetch_and(!(way as u8), Ordering::Relaxed) == way as u8 {
-            tracing::info!("the database answers again");
-        }
     }
 
     /// Whether the process is about to end and waits for nothing more.

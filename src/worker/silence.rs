@@ -32,17 +32,24 @@ pub(super) async fn stop_when_silent(
             biased;
             changed = beaten.changed() => if changed.is_err() { return },
             () = tokio::time::sleep_until(silent_at.into()) => {
-                tracing::error!(
-                    "no beat reached the database for {} s; this worker stops its jobs",
-                    SELF_STOP.as_secs()
-                );
+                let jobs = shared.held.claims().len();
+                // Who has none stops nothing, and the rest of the worker tells of the outage.
+                if jobs > 0 {
+                    tracing::warn!(
+                        jobs,
+                        "no beat reached the database for {} s; this worker stops its jobs",
+                        SELF_STOP.as_secs()
+                    );
+                }
                 shared.silent.store(true, Ordering::Relaxed);
                 shared.stop_everything(StopReason::ClaimLost);
                 let _ = signals.send(Signal::ClaimsLost);
                 if beaten.changed().await.is_err() {
                     return;
                 }
-                tracing::info!("the database hears this worker again");
+                if jobs > 0 && !shared.trouble.any() {
+                    tracing::info!("the database hears this worker again");
+                }
                 shared.silent.store(false, Ordering::Relaxed);
             }
         }

@@ -18,8 +18,10 @@ use crate::{CRASHES_MAX, WorkerId};
 /// so many, and so often at least.
 const REST_SHARE: u32 = 20;
 const REST_MAX: Duration = Duration::from_millis(250);
-/// Pause after a claim that failed.
+/// Between two claims that fail, from start to start: one that has waited for the server needs no pause.
 const FAILED_PAUSE: Duration = Duration::from_millis(250);
+/// The first pause before a claim whose answer was lost is settled again; it doubles. Its jobs wait for nothing else.
+const FORGET_PAUSE: Duration = Duration::from_millis(25);
 
 /// What a claim brought.
 pub(super) struct Answer {
@@ -126,12 +128,9 @@ impl Dispatch {
             }
             Err(error) => {
                 self.coming -= asked;
-                self.next_look = Instant::now() + FAILED_PAUSE.mul_f64(0.5 + fastrand::f64());
-                if error.is_transient() {
-                    self.shared.database_failed(DatabaseWay::Claim, &error);
-                } else {
-                    tracing::error!(%error, "jobs cannot be claimed");
-                }
+                let pause = FAILED_PAUSE.mul_f64(0.5 + fastrand::f64());
+                self.next_look = Instant::now() + pause.saturating_sub(took);
+                self.shared.database_failed(DatabaseWay::Claim, &error);
                 // Whether it took effect is not known: settle it.
                 if sent {
                     tokio::spawn(forget(self.shared.clone(), worker_id, batch));
@@ -173,16 +172,21 @@ impl Dispatch {
 
 /// Settles a claim whose answer was lost, however long the database takes to come back.
 async fn forget(shared: Arc<Shared>, worker_id: WorkerId, batch: i64) {
+    let mut pause = FORGET_PAUSE;
     while !shared.gives_up() {
-        if let Ok((jobs, locked)) = shared.store.forget_claim(worker_id, batch).await {
-            if jobs > 0 {
-                tracing::info!(jobs, "a claim whose answer was lost is given back");
-                let _ = shared.store.ring().await;
+        match shared.store.forget_claim(worker_id, batch).await {
+            Ok((jobs, locked)) => {
+                if jobs > 0 {
+                    tracing::debug!(jobs, "a claim whose answer was lost is given back");
+                    let _ = shared.store.ring().await;
+                }
+                if locked == 0 {
+                    return;
+                }
             }
-            if locked == 0 {
-                return;
-            }
+            Err(error) => tracing::debug!(%error, "a claim whose answer was lost is not settled yet"),
         }
-        tokio::time::sleep(FAILED_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+        pause = (pause * 2).min(FAILED_PAUSE);
     }
 }

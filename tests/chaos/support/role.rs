@@ -45,7 +45,12 @@ pub(crate) struct Order {
 fn a_process_with_an_order_is_a_worker() {
     let Ok(order) = std::env::var(ORDER) else { return };
     let order: Order = serde_json::from_str(&order).expect("an order");
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let level = std::env::var("ROWCREW_CHAOS_LOG").unwrap_or_else(|_| "info".to_owned());
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     #[cfg(feature = "chaos")]
     if let Some((seed, per_thousand)) = order.strikes {
         rowcrew::store::chaos::arm(seed, per_thousand);
