@@ -165,16 +165,6 @@ impl Store {
         self.answered(statement, client.send(statement, params, Way::Unnamed)).await
     }
 
-    /// As [`Store::execute`], inside of a transaction that was begun.
-    pub(super) async fn execute_inside(
-        &self,
-        client: &impl Sends,
-        statement: &Statement,
-        params: Params<'_>,
-    ) -> Result<u64, Error> {
-        self.answered(statement, client.execute(statement, params, Way::Unnamed)).await
-    }
-
     /// Awaits an answer as long as it may take.
     async fn answered<T>(
         &self,
@@ -349,6 +339,10 @@ pub(super) async fn takes_writes(client: &Client, statement: &str) -> Result<boo
 /// Further settings, for a session in which there is one way only to run its statements.
 pub(super) const ONE_PLAN: &str =
     "; set enable_sort = off; set enable_seqscan = off; set plan_cache_mode = force_generic_plan";
+
+/// A further setting, for sessions whose every transaction is begun as one that writes: a statement that was sent
+/// right behind a beginning that failed must not have its effect by itself.
+pub(super) const READ_ONLY_OUTSIDE: &str = "; set default_transaction_read_only = on";
 
 /// The session settings that our promises rest on, whatever the role's defaults are.
 ///

@@ -155,7 +155,7 @@ pub async fn run(
     settings: Settings,
     stopping: watch::Receiver<Stopping>,
 ) -> Result<(), Error> {
-    let (sql_store, claims) = (store.with_pool_of(settings.sql_connections)?, store.for_claims()?);
+    let (sql_store, claims) = (store.for_transactions(settings.sql_connections)?, store.for_claims()?);
     // What somebody has locked must not hold up the rest of the worker.
     let store = store.with_lock_timeout(finisher::LOCK_WAIT)?;
     store.check_ready().await?;
