@@ -134,6 +134,22 @@ impl Store {
         tokio::time::timeout(limit, work).await.unwrap_or_else(too_late)
     }
 
+    /// What begins a transaction that a handler's statements are for: with its role's own search path, every way to plan,
+    /// and this much time for each.
+    ///
+    /// It says that it writes, because the session by itself does not ([`READ_ONLY_OUTSIDE`]).
+    ///
+    /// [`READ_ONLY_OUTSIDE`]: super::session::READ_ONLY_OUTSIDE
+    pub(super) fn begin_for_handler(&self, limit: Duration) -> String {
+        let settings = if self.shared.prepare { "" } else { &*self.local_settings };
+        let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
+        format!(
+            "begin isolation level read committed read write not deferrable; {settings}; \
+             set local search_path to default; set local enable_seqscan to default; \
+             set local enable_bitmapscan to default; set local statement_timeout = {limit_ms}"
+        )
+    }
+
     /// Begins the transaction with the handler's statement; answers its result.
     async fn begin_with_effect(
         &self,
@@ -143,7 +159,7 @@ impl Store {
         limit: Duration,
         keep: bool,
     ) -> Result<String, tokio_postgres::Error> {
-        let begin = format!("{}{}{}", self.begin(), of_the_role(limit), statement::take_role(statement));
+        let begin = format!("{}{}", self.begin_for_handler(limit), statement::take_role(statement));
         if !self.shared.prepare {
             // The session is somebody else's, and may write outside of a transaction: so one at a time.
             call!("begin", client.batch_execute(&begin))?;
@@ -182,15 +198,6 @@ async fn begun_with(
 fn is_outdated(source: &tokio_postgres::Error) -> bool {
     let code = source.code();
     code == Some(&SqlState::FEATURE_NOT_SUPPORTED) || code == Some(&SqlState::INVALID_SQL_STATEMENT_NAME)
-}
-
-/// The settings that a handler's statements run under: its role's own search path, and every way to plan.
-pub(super) fn of_the_role(limit: Duration) -> String {
-    let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
-    format!(
-        "set local search_path to default; set local enable_seqscan to default; \
-         set local enable_bitmapscan to default; set local statement_timeout = {limit_ms}"
-    )
 }
 
 /// The settings that what we write in a handler's transaction runs under.

@@ -9,7 +9,7 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Client;
 
 use super::session::Lent;
-use super::sql_run::{OURS, failure, of_the_role};
+use super::sql_run::{OURS, failure};
 use super::{Error, NewJob, SqlRun, Store};
 use crate::{Failure, FailureClass, Job};
 
@@ -128,8 +128,7 @@ impl Store {
         let sql = |error: &dyn fmt::Display| Failure::retry_as(FailureClass::Sql, error.to_string());
         // While all are in use the job's own time limit goes on.
         let lent = self.lend_patiently().await.map_err(|error| sql(&error))?;
-        let begin = format!("{}{}", self.begin(), of_the_role(limit));
-        lent.client().batch_execute(&begin).await.map_err(|error| failure(&error))?;
+        lent.client().batch_execute(&self.begin_for_handler(limit)).await.map_err(|error| failure(&error))?;
         Ok(lent)
     }
 
