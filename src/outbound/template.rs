@@ -111,6 +111,9 @@ impl UrlTemplate {
 
     /// The URL for a payload (JSON text), or why there is none: a sentence that names the field and not its value.
     pub fn fill(&self, payload: &str, rules: &HostRules) -> Result<Url, String> {
+        if let Some(fixed) = self.fixed() {
+            return Ok(fixed.clone());
+        }
         let mut text = String::new();
         for part in &self.parts {
             match part {
@@ -138,6 +141,12 @@ impl UrlTemplate {
             rules.allow_url(&url)?;
         }
         Ok(url)
+    }
+
+    /// The URL that is the same for every job, and was checked when it was read.
+    fn fixed(&self) -> Option<&Url> {
+        let fits = |url: &&Url| url.as_str().len() <= URL_BYTES_MAX;
+        self.shape.as_ref().filter(|_| self.reach == Reach::Fixed).filter(fits)
     }
 
     /// The last word, whatever was thought of before: outside of its fields the URL is the template's.

@@ -20,6 +20,7 @@ macro_rules! call {
 #[cfg(feature = "chaos")]
 pub mod chaos;
 mod claim;
+mod complete;
 mod connect;
 mod crew;
 mod doctor;
@@ -165,10 +166,11 @@ impl Store {
         Ok(Self { shared: Arc::new(shared), statements, local_settings, via: Via::Pool(pool) })
     }
 
-    /// The same database through a pool of its own, so that others cannot use up its connections.
-    pub fn with_pool_of(&self, size: usize) -> Result<Self, Error> {
+    /// The same database through a pool of its own for the transactions of handlers, so that others cannot use up its
+    /// connections. What does not follow the beginning of a transaction writes nothing over it.
+    pub fn for_transactions(&self, size: usize) -> Result<Self, Error> {
         let settings = Settings { pool_size: size, ..self.shared.settings.clone() };
-        self.with_pool(&settings, (NO_LIMIT, ""))
+        self.with_pool(&settings, (NO_LIMIT, session::READ_ONLY_OUTSIDE))
     }
 
     /// The same database through connections that wait no longer than this for a row that somebody has locked: then

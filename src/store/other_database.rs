@@ -6,7 +6,6 @@
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
-use serde_json::value::RawValue;
 use tokio_postgres::Client;
 
 use super::session::Lent;
@@ -128,7 +127,6 @@ async fn transaction(
     let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
     let role = statement::take_role(statement);
     client.batch_execute(&format!("begin; set local statement_timeout = {limit_ms}{role}")).await?;
-    let payload: &RawValue = serde_json::from_str(payload).unwrap_or(RawValue::NULL);
     let result = effect(client, &statement.text, payload).await?;
     client.batch_execute("commit").await?;
     Ok(result)

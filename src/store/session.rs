@@ -14,7 +14,7 @@ use futures_util::TryStreamExt;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, RowStream};
 
-pub(super) use settings::{ONE_PLAN, local_settings, session_settings};
+pub(super) use settings::{ONE_PLAN, READ_ONLY_OUTSIDE, local_settings, session_settings};
 
 use super::sql::Statement;
 use super::{Error, Store, Via};
@@ -184,16 +184,6 @@ impl Store {
         params: Params<'_>,
     ) -> Result<Vec<Row>, Error> {
         self.answered(statement, client.send(statement, params, Way::Unnamed)).await
-    }
-
-    /// As [`Store::execute`], inside of a transaction that was begun.
-    pub(super) async fn execute_inside(
-        &self,
-        client: &impl Sends,
-        statement: &Statement,
-        params: Params<'_>,
-    ) -> Result<u64, Error> {
-        self.answered(statement, client.execute(statement, params, Way::Unnamed)).await
     }
 
     /// Awaits an answer as long as it may take.

@@ -1,16 +1,23 @@
 //! Runs the statement of a SQL handler in one transaction with the finish: its effect is exactly once.
 
+use std::future::Future;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use futures_util::TryStreamExt;
-use serde_json::value::RawValue;
+use deadpool_postgres::ClientWrapper;
+use futures_util::future::maybe_done;
+use futures_util::{TryStreamExt, join};
 use serde_json::{Map, Value, json};
-use tokio_postgres::types::{Json, ToSql, Type};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row, RowStream};
 
+use super::complete::send_off;
 use super::session::Lent;
+use super::time::JsonText;
+use super::transaction::roll_back;
 use super::{Error, Store, error, statement};
-use crate::{Failure, FailureClass, Job, SqlStatement, WorkerId};
+use crate::{Failure, FailureClass, Job, SqlStatement};
 
 /// What became of it.
 #[derive(Debug)]
@@ -39,9 +46,23 @@ impl SqlRun {
         }
     }
 
+    /// What an error makes of it that came before the commit's answer, when the commit was sent already.
+    pub(super) fn ahead_of_commit(source: &tokio_postgres::Error) -> Self {
+        match source.as_db_error() {
+            // The server has done nothing after it but roll back.
+            Some(_) => Self::before_commit(source),
+            None => Self::Uncertain(error::describe(source)),
+        }
+    }
+
+    /// Whether the transaction has come to an end that is known, and the connection is free again.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Committed | Self::ClaimLost | Self::Failed(_))
+    }
+
     /// What an error of the commit itself makes of it.
     pub(super) fn at_commit(source: &tokio_postgres::Error) -> Self {
-        if error::is_broken(source) {
+        if source.as_db_error().is_none() || error::is_broken(source) {
             Self::Uncertain(error::describe(source))
         } else {
             Self::Failed(failure(source))
@@ -55,13 +76,12 @@ impl Store {
     /// Waits for a connection until `deadline`; then the server may work for as long as `limit`.
     pub async fn run_sql(
         &self,
-        worker_id: WorkerId,
         statement: &SqlStatement,
         job: &Job,
         (limit, deadline): (Duration, Instant),
         keep: bool,
     ) -> SqlRun {
-        let mut lent = match tokio::time::timeout_at(deadline.into(), self.lend_patiently()).await {
+        let lent = match tokio::time::timeout_at(deadline.into(), self.lend_patiently()).await {
             Ok(Ok(lent)) => lent,
             Ok(Err(error)) => return SqlRun::NoConnection(error.to_string()),
             Err(_) => {
@@ -69,29 +89,44 @@ impl Store {
                 return SqlRun::NoConnection(waited);
             }
         };
-        let work = self.transaction(lent.client(), worker_id, statement, job, limit, keep);
-        let outcome = tokio::select! {
-            outcome = tokio::time::timeout(limit + self.shared.settings.connect_timeout, work) => outcome,
+        let opened_at = lent.opened_at();
+        tokio::select! {
+            run = self.run_over(lent, statement, job, limit, keep) => run,
             // A primary that was demoted and stays up lets a commit wait for a standby that is gone, perhaps for good.
-            () = self.shared.health.left(lent.opened_at()) => {
-                return SqlRun::Uncertain("its server is not the primary any more".to_owned());
+            () = self.shared.health.left(opened_at) => {
+                SqlRun::Uncertain("its server is not the primary any more".to_owned())
+            }
+        }
+    }
+
+    /// Runs it over this connection, which is closed unless the end of the transaction is known.
+    async fn run_over(
+        &self,
+        mut lent: Lent,
+        statement: &SqlStatement,
+        job: &Job,
+        limit: Duration,
+        keep: bool,
+    ) -> SqlRun {
+        let work = self.begin_with_effect(lent.client(), statement, job, limit, keep);
+        let result = match tokio::time::timeout(limit + self.shared.settings.connect_timeout, work).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(source)) => {
+                roll_back(lent).await;
+                return SqlRun::before_commit(&source);
+            }
+            Err(_) => {
+                return SqlRun::Failed(Failure::retry_as(
+                    FailureClass::Timeout,
+                    format!("no answer from the database within {limit:?}"),
+                ));
             }
         };
-        match outcome {
-            Ok(Ok(run)) => {
-                lent.settled = matches!(run, SqlRun::Committed | SqlRun::ClaimLost);
-                run
-            }
-            Ok(Err(source)) => {
-                // A failed transaction is over only when the server says so.
-                lent.settled = call!("rollback", lent.client().batch_execute("rollback")).is_ok();
-                SqlRun::before_commit(&source)
-            }
-            Err(_) => SqlRun::Failed(Failure::retry_as(
-                FailureClass::Timeout,
-                format!("no answer from the database within {limit:?}"),
-            )),
-        }
+        let ours = format!("{}{OURS}", statement::leave_role(statement));
+        let work = self.complete(lent.client(), &ours, job, Some(&result), keep);
+        let run = self.within_limit(work).await;
+        lent.settled = run.is_over();
+        run
     }
 
     /// As [`Store::lend`], however long all connections are in use.
@@ -111,58 +146,114 @@ impl Store {
         Ok(!rows.is_empty())
     }
 
-    async fn transaction(
+    /// What ends the transaction, within the time that an answer may take.
+    pub(super) async fn within_limit(&self, work: impl Future<Output = SqlRun>) -> SqlRun {
+        let limit = self.shared.answer_limit;
+        let too_late = |_| SqlRun::Uncertain(format!("no answer to the commit within {} s", limit.as_secs()));
+        tokio::time::timeout(limit, work).await.unwrap_or_else(too_late)
+    }
+
+    /// What begins a transaction that a handler's statements are for: with its role's own search path, every way to plan,
+    /// and this much time for each.
+    ///
+    /// It says that it writes, because the session by itself does not ([`READ_ONLY_OUTSIDE`]).
+    ///
+    /// [`READ_ONLY_OUTSIDE`]: super::session::READ_ONLY_OUTSIDE
+    pub(super) fn begin_for_handler(&self, limit: Duration) -> String {
+        let settings = if self.shared.prepare { "" } else { &*self.local_settings };
+        let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
+        format!(
+            "begin isolation level read committed read write not deferrable; {settings}; \
+             set local search_path to default; set local enable_seqscan to default; \
+             set local enable_bitmapscan to default; set local statement_timeout = {limit_ms}"
+        )
+    }
+
+    /// Begins the transaction with the handler's statement; answers its result.
+    async fn begin_with_effect(
         &self,
-        client: &Client,
-        worker_id: WorkerId,
+        client: &ClientWrapper,
         statement: &SqlStatement,
         job: &Job,
         limit: Duration,
         keep: bool,
-    ) -> Result<SqlRun, tokio_postgres::Error> {
-        let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
-        // The handler's statement sees the role's own search_path and may be planned in every way, unlike ours.
-        let begin = format!(
-            "{}set local search_path to default; set local enable_seqscan to default; \
-             set local enable_bitmapscan to default; set local statement_timeout = {limit_ms}{}",
-            self.begin(),
-            statement::take_role(statement)
-        );
-        call!("begin", client.batch_execute(&begin))?;
-        let payload: &RawValue = serde_json::from_str(&job.payload).unwrap_or(RawValue::NULL);
-        let result = call!("effect", effect(client, &statement.text, payload))?;
-        let ours = "set local search_path = pg_catalog; set local enable_seqscan = off; \
-                    set local enable_bitmapscan = off; set local statement_timeout = 0";
-        let ours = format!("{}{ours}", statement::leave_role(statement));
-        call!("begin", client.batch_execute(&ours))?;
-        let held = match self.finish_one(client, worker_id, job, Some(&result), keep).await {
-            Ok(held) => held,
-            Err(Error::Statement { source, .. }) => return Err(source),
-            Err(error) => return Ok(SqlRun::Failed(Failure::retry_as(FailureClass::Sql, error.to_string()))),
-        };
-        if !held {
-            call!("rollback", client.batch_execute("rollback"))?;
-            return Ok(SqlRun::ClaimLost);
+    ) -> Result<String, tokio_postgres::Error> {
+        let begin = format!("{}{}", self.begin_for_handler(limit), statement::take_role(statement));
+        if !self.shared.prepare {
+            // The session is somebody else's, and may write outside of a transaction: so one at a time.
+            call!("begin", client.batch_execute(&begin))?;
+            return call!("effect", effect(client, &statement.text, &job.payload));
         }
-        match call!("commit", client.batch_execute("commit")) {
-            Ok(()) => Ok(SqlRun::Committed),
-            Err(source) => Ok(SqlRun::at_commit(&source)),
+        self.prepare_completion(client, keep).await?;
+        let answer = call!("effect", begun_with(client, &begin, statement, &job.payload));
+        match answer {
+            Err(source) if is_outdated(&source) => {
+                client.statement_cache.remove(&statement.text, types_of(&statement.text));
+                client.batch_execute("rollback").await?;
+                begun_with(client, &begin, statement, &job.payload).await
+            }
+            answer => answer,
         }
     }
+}
+
+/// Sends the beginning and the handler's statement in one go. Without the beginning the statement can do nothing:
+/// the session writes only in transactions that say so.
+async fn begun_with(
+    client: &ClientWrapper,
+    begin: &str,
+    statement: &SqlStatement,
+    payload: &str,
+) -> Result<String, tokio_postgres::Error> {
+    let mut opened = pin!(maybe_done(client.batch_execute(begin)));
+    send_off(opened.as_mut()).await?;
+    let ((), answer) = join!(opened.as_mut(), prepared_effect(client, &statement.text, payload));
+    opened.take_output().expect("it is awaited")?;
+    answer
+}
+
+/// Whether a statement that the session keeps is not what it was: a table it names was altered, or somebody has
+/// dropped it.
+fn is_outdated(source: &tokio_postgres::Error) -> bool {
+    let code = source.code();
+    code == Some(&SqlState::FEATURE_NOT_SUPPORTED) || code == Some(&SqlState::INVALID_SQL_STATEMENT_NAME)
+}
+
+/// The settings that what we write in a handler's transaction runs under.
+pub(super) const OURS: &str = "set local search_path = pg_catalog; set local enable_seqscan = off; \
+    set local enable_bitmapscan = off; set local statement_timeout = 0; ";
+
+/// As [`effect`], with a statement that the session keeps.
+async fn prepared_effect(
+    client: &ClientWrapper,
+    statement: &str,
+    payload: &str,
+) -> Result<String, tokio_postgres::Error> {
+    let types = types_of(statement);
+    let prepared = client.prepare_typed_cached(statement, types).await?;
+    let payload = JsonText(payload);
+    let params = [&payload as &(dyn ToSql + Sync)];
+    result_of(client.query_raw(&prepared, params[..types.len()].iter().copied()).await?).await
+}
+
+/// The parameters of a handler's statement. One that does not want the payload must not be given it.
+fn types_of(statement: &str) -> &'static [Type] {
+    if statement.contains("$1") { &[Type::JSONB] } else { &[] }
 }
 
 /// Runs the handler's statement; answers `{"rows": n, "first": {..}}` as JSON text.
 pub(super) async fn effect(
     client: &Client,
     statement: &str,
-    payload: &RawValue,
+    payload: &str,
 ) -> Result<String, tokio_postgres::Error> {
-    let payload = Json(payload);
-    let all: [(&(dyn ToSql + Sync), Type); 1] = [(&payload, Type::JSONB)];
-    // A statement that does not want the payload must not be given it.
-    let params = if statement.contains("$1") { &all[..] } else { &[] };
-    let stream = client.query_typed_raw(statement, params.iter().map(|(p, t)| (*p, t.clone()))).await?;
-    let mut stream = std::pin::pin!(stream);
+    let payload = JsonText(payload);
+    let params = types_of(statement).iter().map(|type_| (&payload as &(dyn ToSql + Sync), type_.clone()));
+    result_of(client.query_typed_raw(statement, params).await?).await
+}
+
+async fn result_of(stream: RowStream) -> Result<String, tokio_postgres::Error> {
+    let mut stream = pin!(stream);
     let mut first = None;
     let mut rows = 0_u64;
     while let Some(row) = stream.try_next().await? {

@@ -5,13 +5,13 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Client;
 
 use super::session::Lent;
-use super::sql_run::failure;
-use super::time::JsonText;
+use super::sql_run::{OURS, failure};
 use super::{Error, NewJob, SqlRun, Store};
-use crate::{Failure, FailureClass, Job, WorkerId};
+use crate::{Failure, FailureClass, Job};
 
 /// How long a rollback may take before the connection is closed instead, which rolls back as well.
 const ROLLBACK_MAX: Duration = Duration::from_secs(1);
@@ -128,13 +128,7 @@ impl Store {
         let sql = |error: &dyn fmt::Display| Failure::retry_as(FailureClass::Sql, error.to_string());
         // While all are in use the job's own time limit goes on.
         let lent = self.lend_patiently().await.map_err(|error| sql(&error))?;
-        let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
-        let begin = format!(
-            "{}set local search_path to default; set local enable_seqscan to default; \
-             set local enable_bitmapscan to default; set local statement_timeout = {limit_ms}",
-            self.begin()
-        );
-        lent.client().batch_execute(&begin).await.map_err(|error| failure(&error))?;
+        lent.client().batch_execute(&self.begin_for_handler(limit)).await.map_err(|error| failure(&error))?;
         Ok(lent)
     }
 
@@ -145,7 +139,6 @@ impl Store {
     pub async fn finish_in(
         &self,
         slot: &TransactionSlot,
-        worker_id: WorkerId,
         job: &Job,
         (result, keep): (Option<&str>, bool),
         enqueue: &[NewJob],
@@ -158,70 +151,41 @@ impl Store {
         };
         slot.close();
         let limit = self.shared.answer_limit;
-        let work = self.finish_over(lent.client(), worker_id, job, (result, keep), enqueue);
-        match tokio::time::timeout(limit, work).await {
-            Ok(Ok(run)) => {
-                lent.settled = true;
-                run
-            }
+        match tokio::time::timeout(limit, self.ready_to_commit(lent.client(), enqueue, keep)).await {
+            Ok(Ok(())) => {}
             Ok(Err(run)) => {
                 roll_back(lent).await;
-                run
+                return run;
             }
-            Err(_) => SqlRun::Failed(Failure::retry_as(
-                FailureClass::Sql,
-                format!("the transaction was not committed within {} s", limit.as_secs()),
-            )),
+            Err(_) => {
+                return SqlRun::Failed(Failure::retry_as(
+                    FailureClass::Sql,
+                    format!("the transaction was not committed within {} s", limit.as_secs()),
+                ));
+            }
         }
+        let run = self.within_limit(self.complete(lent.client(), "", job, result, keep)).await;
+        lent.settled = run.is_over();
+        run
     }
 
-    async fn finish_over(
+    /// Does all that comes before the finish.
+    async fn ready_to_commit(
         &self,
-        client: &Client,
-        worker_id: WorkerId,
-        job: &Job,
-        (result, keep): (Option<&str>, bool),
+        client: &ClientWrapper,
         enqueue: &[NewJob],
-    ) -> Result<SqlRun, SqlRun> {
-        // A savepoint is refused outside of a transaction: then the handler has ended it itself.
-        let own = "savepoint finish; set local search_path = pg_catalog; set local enable_seqscan = off; \
-                   set local enable_bitmapscan = off; set local statement_timeout = 0";
-        client.batch_execute(own).await.map_err(|error| SqlRun::before_commit(&error))?;
-        let sent = |error: Error| match error {
-            Error::Statement { source, .. } => SqlRun::before_commit(&source),
-            error => SqlRun::Failed(Failure::retry_as(FailureClass::Sql, error.to_string())),
-        };
-        for new in enqueue {
-            self.enqueue_over(client, new).await.map_err(sent)?;
-        }
-        if !self.finish_one(client, worker_id, job, result, keep).await.map_err(sent)? {
-            client.batch_execute("rollback").await.map_err(|error| SqlRun::before_commit(&error))?;
-            return Ok(SqlRun::ClaimLost);
-        }
-        client.batch_execute("commit").await.map_err(|error| SqlRun::at_commit(&error))?;
-        Ok(SqlRun::Committed)
-    }
-
-    /// Finishes one job over a given connection; answers whether it was still held by its claim.
-    pub(super) async fn finish_one(
-        &self,
-        client: &Client,
-        worker_id: WorkerId,
-        job: &Job,
-        result: Option<&str>,
         keep: bool,
-    ) -> Result<bool, Error> {
-        let results = result.map_or("{}".to_owned(), |result| format!("{{\"{}\":{result}}}", job.id));
-        let (ids, claims, none) = (vec![job.id], vec![job.claim_id], Vec::<i64>::new());
-        let jobs = if keep {
-            let results = JsonText(&results);
-            let params: super::session::Params<'_> = &[&ids, &claims, &none, &results, &worker_id, &none];
-            self.execute_inside(client, &self.statements.job_finish, params).await?
-        } else {
-            self.execute_inside(client, &self.statements.job_discard, &[&ids, &claims, &worker_id, &none])
-                .await?
-        };
-        Ok(jobs > 0)
+    ) -> Result<(), SqlRun> {
+        // A savepoint is refused outside of a transaction: then the handler has ended it itself.
+        let own = format!("savepoint finish; {OURS}");
+        client.batch_execute(&own).await.map_err(|error| SqlRun::before_commit(&error))?;
+        for new in enqueue {
+            self.enqueue_over(client, new).await.map_err(|error| match error {
+                Error::Statement { source, .. } => SqlRun::before_commit(&source),
+                error => SqlRun::Failed(Failure::retry_as(FailureClass::Sql, error.to_string())),
+            })?;
+        }
+        self.prepare_completion(client, keep).await.map_err(|error| SqlRun::before_commit(&error))
     }
 
     /// Rolls back what the attempt has open, and closes its slot.
@@ -234,7 +198,7 @@ impl Store {
 }
 
 /// A failed transaction is over only when the server says so; a connection that does not say it in time is closed.
-async fn roll_back(mut lent: Lent) {
+pub(super) async fn roll_back(mut lent: Lent) {
     let rollback = tokio::time::timeout(ROLLBACK_MAX, lent.client().batch_execute("rollback")).await;
     lent.settled = matches!(rollback, Ok(Ok(())));
 }

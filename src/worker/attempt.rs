@@ -248,7 +248,7 @@ async fn work(
 }
 
 async fn run_sql(shared: &Shared, statement: &SqlStatement, job: &Job, time: (Duration, Instant)) -> End {
-    match shared.sql_store.run_sql(shared.worker_id(), statement, job, time, shared.keeps(job)).await {
+    match shared.sql_store.run_sql(statement, job, time, shared.keeps(job)).await {
         SqlRun::Committed => End::Written(Fate::Completed(None)),
         SqlRun::ClaimLost => End::Stopped(StopReason::ClaimLost),
         SqlRun::Failed(failure) => End::Answered(Err(failure)),

@@ -59,7 +59,7 @@ impl Desk {
             {
                 let kept = (result.as_deref(), shared.keeps(&self.job));
                 let slot = self.slot.get_or_init(TransactionSlot::default);
-                let finish = shared.sql_store.finish_in(slot, shared.worker_id(), &self.job, kept, &enqueued);
+                let finish = shared.sql_store.finish_in(slot, &self.job, kept, &enqueued);
                 // Boxed, as is the other: what few jobs need would be the size of every job.
                 match Box::pin(finish).await {
                     SqlRun::Committed => Settled::Committed,

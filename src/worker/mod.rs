@@ -148,7 +148,7 @@ pub async fn run(
     settings: Settings,
     stopping: watch::Receiver<Stopping>,
 ) -> Result<(), Error> {
-    let sql_store = store.with_pool_of(settings.sql_connections)?;
+    let sql_store = store.for_transactions(settings.sql_connections)?;
     // What somebody has locked must not hold up the rest of the worker.
     let hot = store.for_hot_path(finisher::LOCK_WAIT)?;
     let store = store.with_lock_timeout(finisher::LOCK_WAIT)?;

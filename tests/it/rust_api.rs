@@ -10,6 +10,7 @@ use rowcrew::{
 use serde_json::{Value, json};
 use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinHandle;
+use tokio_postgres::error::SqlState;
 
 use crate::support::Db;
 
@@ -93,7 +94,14 @@ async fn a_transaction_commits_with_the_finish_or_not_at_all() {
             "snoozes" => Err(Failure::snooze(Duration::from_mins(10))),
             "commits" => {
                 again.batch_execute("commit").await?;
-                Ok(how)
+                let alone = again.execute("insert into public.effects values ('alone')", &[]).await;
+                let refused =
+                    alone.is_err_and(|error| error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION));
+                if refused {
+                    Ok(how)
+                } else {
+                    Err(Failure::bury("its session writes outside of transactions"))
+                }
             }
             "leaks" => {
                 std::mem::forget(again);

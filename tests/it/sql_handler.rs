@@ -107,6 +107,72 @@ async fn a_sql_handler_with_a_role_has_its_rights_alone_and_the_finish_has_the_w
 }
 
 #[tokio::test]
+async fn an_effect_of_a_sql_handler_whose_job_was_taken_over_meanwhile_does_not_happen() {
+    let db = Db::new().await;
+    db.exec("create table effects (try int)").await;
+    // The statement waits for the first to be over; the commit is on its way before the claim is looked at.
+    let config = r#"
+        [worker]
+        sql_connections = 1
+        [handlers.effect]
+        type = "sql"
+        statement = """
+insert into public.effects select 1 from (select pg_advisory_xact_lock(4711)) as waited"""
+        "#;
+    for kept in ["7 days", "0"] {
+        db.exec(&format!(
+            "delete from effects; insert into rowcrew.queues (name, retention) values ('default', '{kept}')
+            on conflict (name) do update set retention = excluded.retention"
+        ))
+        .await;
+        let _crew = Crew::start(&db, config).await;
+        db.exec("select pg_advisory_lock(4711)").await;
+        db.insert("effect", "{}").await;
+        db.until(
+            "exists (select from pg_locks where locktype = 'advisory' and objid = 4711 and not granted)",
+        )
+        .await;
+        // As somebody does who takes it for lost.
+        db.exec("update rowcrew.jobs set claim_id = nextval('rowcrew.claim_ids')").await;
+        db.exec("select pg_advisory_unlock(4711)").await;
+        let idle = "not exists (select from pg_stat_activity where query like '%4711%' and state <> 'idle'
+            and datname = current_database() and pid <> pg_backend_pid())";
+        db.until(idle).await;
+        db.until("not exists (select from rowcrew.claims)").await;
+        assert_eq!(db.one::<i64>("select count(*) from effects").await, 0, "retention {kept}");
+        assert_eq!(db.one::<i64>("select count(*) from rowcrew.jobs where state = 'running'").await, 1);
+        db.exec("delete from rowcrew.jobs").await;
+        // The connection is as good as before.
+        db.insert("effect", "{}").await;
+        db.until("not exists (select from rowcrew.jobs)").await;
+        assert_eq!(db.one::<i64>("select count(*) from effects").await, 1, "retention {kept}");
+    }
+}
+
+#[tokio::test]
+async fn a_statement_whose_table_is_altered_between_its_jobs_goes_on() {
+    let db = Db::new().await;
+    db.exec("create table facts (n int); insert into facts values (1)").await;
+    let config = r#"
+        [worker]
+        sql_connections = 1
+        [handlers.looks]
+        type = "sql"
+        statement = "select f.* from public.facts f"
+        max_attempts = 1
+        "#;
+    let _crew = Crew::start(&db, config).await;
+    let result = |id: i64| format!("select result::text from rowcrew.job_status where id = {id}");
+    let before = db.insert("looks", "{}").await;
+    db.until_state(before, "completed").await;
+    db.exec("alter table facts add column m int not null default 2").await;
+    let after = db.insert("looks", "{}").await;
+    db.until_state(after, "completed").await;
+    assert_eq!(db.one::<String>(&result(before)).await, r#"{"rows": 1, "first": {"n": 1}}"#);
+    assert_eq!(db.one::<String>(&result(after)).await, r#"{"rows": 1, "first": {"m": 2, "n": 1}}"#);
+}
+
+#[tokio::test]
 async fn a_sql_handler_of_another_database_writes_there_and_finishes_here() {
     let db = Db::new().await;
     let elsewhere = Db::empty().await;

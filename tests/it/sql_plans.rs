@@ -12,8 +12,16 @@ use crate::support::{Crew, Db};
 
 const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// Those that run for every batch of jobs: no bitmap scans here, which read all matches before the first.
-const HOT: [&str; 6] =
-    ["job_claim", "job_claim_in_turn", "job_finish", "job_discard", "job_requeue", "job_bury"];
+const HOT: [&str; 8] = [
+    "job_claim",
+    "job_claim_in_turn",
+    "job_complete",
+    "job_complete_unkept",
+    "job_finish",
+    "job_discard",
+    "job_requeue",
+    "job_bury",
+];
 /// Those that must not depend on one way to join either, though they run more rarely.
 const STEADY: [&str; 2] = ["claim_forget", "worker_rescue"];
 /// These look at 20,000 or 100,000 rows anyway, which is all there are here: any way to read them is right.
@@ -126,6 +134,8 @@ fn arguments(name: &str) -> Vec<String> {
             let (cancelled, results) = ("'{101}'".to_owned(), each("{\"rows\": 1}"));
             vec![ids, claims, cancelled, results, worker, batches]
         }
+        "job_complete" => vec!["101".into(), "2".into(), r#"'{"rows": 1}'"#.into()],
+        "job_complete_unkept" => vec!["101".into(), "2".into()],
         "job_discard" => vec![ids, claims, worker, batches],
         "job_progress" => {
             let reports = each(r#"{"claim": 2, "progress": {"done": 5}}"#);

@@ -19,6 +19,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::Utc;
 use reqwest::dns::Resolve;
 use reqwest::header::HeaderMap;
@@ -97,12 +98,12 @@ impl HttpHandler {
         })
     }
 
-    async fn exchange(&self, job: &Job) -> Outcome {
+    async fn exchange(&self, job: &Arc<Job>) -> Outcome {
         let url = self.template.fill(&job.payload, &self.rules).map_err(|why| {
             Failure::bury_as(FailureClass::Start, format!("{}: not called: {why}", self.label()))
         })?;
         let call = self.call(&url);
-        let _permit = match self.slots.turn(&host(&url)).await {
+        let _permit = match self.slots.turn(|| host(&url)).await {
             Turn::Now(permit) => permit,
             Turn::Later(wait) => return Ok(Success::Snooze(wait)),
         };
@@ -110,7 +111,7 @@ impl HttpHandler {
         let headers = headers::of_attempt(&self.headers, &self.keys, job, body, Utc::now().timestamp());
         let mut request = self.client.request(self.method.clone(), url.clone()).headers(headers);
         if self.has_body {
-            request = request.body(body.to_vec());
+            request = request.body(Bytes::from_owner(Payload(job.clone())));
         }
         let outcome = match request.send().await {
             Ok(reply) => call.judge(reply).await,
@@ -122,13 +123,14 @@ impl HttpHandler {
         outcome
     }
 
-    fn call<'a>(&self, url: &'a Url) -> Call<'a> {
-        let label = match self.template.reach() {
-            Reach::Fixed | Reach::Path => self.label(),
-            // The rest of the URL is the payload's, and may be secret.
-            Reach::Host => format!("{} {}://{}", self.method, url.scheme(), host(url)),
-        };
-        Call { url, label, reach: self.template.reach(), result_bytes_max: self.result_bytes_max }
+    fn call<'a>(&'a self, url: &'a Url) -> Call<'a> {
+        Call {
+            url,
+            method: &self.method,
+            shown: self.template.shown(),
+            reach: self.template.reach(),
+            result_bytes_max: self.result_bytes_max,
+        }
     }
 
     /// Method and URL, as messages begin.
@@ -145,6 +147,15 @@ impl Handler for HttpHandler {
                 Err(cut) => Err::<_, Failure>(cut.failure(&self.label())),
             }
         })
+    }
+}
+
+/// The payload as a body, which holds on to the job instead of copying it.
+struct Payload(Arc<Job>);
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        self.0.payload.as_bytes()
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 
 use super::super::output::Head;
 use super::guard::Refused;
+use super::host;
 use crate::outbound::Reach;
 use crate::text::{self, DETAIL_BYTES_MAX};
 use crate::{Failure, FailureClass, Outcome, Success, Verdict};
@@ -23,17 +24,27 @@ const REFUSAL_BODY_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) url: &'a Url,
-    /// Method and URL, as messages begin.
-    pub(super) label: String,
+    pub(super) method: &'a Method,
+    /// The URL for people, as far as the configuration says it.
+    pub(super) shown: &'a str,
     /// What of the URL is the payload's choice: a host that a payload names speaks for its own jobs only.
     pub(super) reach: Reach,
     pub(super) result_bytes_max: usize,
 }
 
 impl Call<'_> {
+    /// Method and URL, as messages begin.
+    fn label(&self) -> String {
+        match self.reach {
+            Reach::Fixed | Reach::Path => format!("{} {}", self.method, self.shown),
+            // The rest of the URL is the payload's, and may be secret.
+            Reach::Host => format!("{} {}://{}", self.method, self.url.scheme(), host(self.url)),
+        }
+    }
+
     pub(super) fn no_reply(&self, fault: reqwest::Error) -> Failure {
         let fault = fault.without_url();
-        let message = format!("{}: no reply: {}", self.label, text::error_chain(&fault));
+        let message = format!("{}: no reply: {}", self.label(), text::error_chain(&fault));
         if is_refused(&fault) {
             return Failure::bury_as(FailureClass::Network, message);
         }
@@ -55,7 +66,7 @@ impl Call<'_> {
                 Err(fault) => {
                     let why = text::error_chain(&fault.without_url());
                     let message =
-                        format!("{}: {}, but the reply broke off: {why}", self.label, reply.status());
+                        format!("{}: {}, but the reply broke off: {why}", self.label(), reply.status());
                     return Err(Failure::retry_as(FailureClass::Network, message));
                 }
             }
@@ -65,7 +76,7 @@ impl Call<'_> {
 
     async fn refusal(&self, reply: Response) -> Failure {
         let status = reply.status();
-        let message = format!("{}: {status}", self.label);
+        let message = format!("{}: {status}", self.label());
         let failure = if status.is_redirection() {
             let target = self.redirect_target(reply.headers());
             let advice = match self.reach {

@@ -36,10 +36,10 @@ impl Slots {
     }
 
     /// Waits for a turn at a host.
-    pub(super) async fn turn(&self, host: &str) -> Turn {
+    pub(super) async fn turn(&self, host: impl FnOnce() -> String) -> Turn {
         let Some(per_host) = self.per_host else { return Turn::Now(None) };
         let began = Instant::now();
-        let slots = self.slots_of(host, per_host);
+        let slots = self.slots_of(&host(), per_host);
         let Ok(permit) = tokio::time::timeout(WAIT, slots.acquire_owned()).await else {
             return Turn::Later(BACK_FOR.mul_f64(1.0 + fastrand::f64()));
         };
@@ -81,22 +81,22 @@ mod tests {
     #[tokio::test]
     async fn who_waits_too_long_for_a_host_comes_back_later_and_other_hosts_are_free() {
         let slots = Slots::new(Some(1));
-        let first = slots.turn("a").await;
+        let first = slots.turn(|| "a".to_owned()).await;
         assert!(matches!(first, Turn::Now(Some(_))));
-        assert!(matches!(slots.turn("b").await, Turn::Now(Some(_))));
-        let Turn::Later(wait) = slots.turn("a").await else { panic!("the only slot is taken") };
+        assert!(matches!(slots.turn(|| "b".to_owned()).await, Turn::Now(Some(_))));
+        let Turn::Later(wait) = slots.turn(|| "a".to_owned()).await else { panic!("the only slot is taken") };
         assert!((BACK_FOR..=BACK_FOR * 2).contains(&wait));
         drop(first);
-        assert!(matches!(slots.turn("a").await, Turn::Now(Some(_))));
+        assert!(matches!(slots.turn(|| "a".to_owned()).await, Turn::Now(Some(_))));
     }
 
     #[tokio::test]
     async fn who_waits_behind_a_call_that_was_asked_for_quiet_is_not_sent() {
         let slots = Arc::new(Slots::new(Some(1)));
-        let first = slots.turn("a").await;
+        let first = slots.turn(|| "a".to_owned()).await;
         let waiting = tokio::spawn({
             let slots = slots.clone();
-            async move { slots.turn("a").await }
+            async move { slots.turn(|| "a".to_owned()).await }
         });
         // It holds the semaphore as well once it waits.
         while slots.hosts.lock().expect("no panic")["a"].strong_count() < 2 {
@@ -106,7 +106,10 @@ mod tests {
         drop(first);
         let Turn::Later(wait) = waiting.await.expect("no panic") else { panic!("it was sent") };
         assert!(wait > Duration::from_secs(50));
-        assert!(matches!(slots.turn("a").await, Turn::Now(Some(_))), "one that begins later is sent");
+        assert!(
+            matches!(slots.turn(|| "a".to_owned()).await, Turn::Now(Some(_))),
+            "one that begins later is sent"
+        );
     }
 
     #[test]

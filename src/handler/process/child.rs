@@ -154,7 +154,8 @@ impl Child<'_> {
                     _ => return Err(Why::Closed("closed its standard output")),
                 },
                 status = self.group.wait() => return Err(Why::Exited(status)),
-                () = self.bell.notified() => {}
+                // Jobs that are just starting come along in the same write.
+                () = self.bell.notified() => tokio::task::yield_now().await,
                 () = sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => if up {
                     return Err(Why::Overdue);
                 },

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::context::PROGRESS_BYTES_MAX;
-use super::super::output::Head;
+use super::super::output::{Head, storable};
 use crate::text::{printable, truncated};
 use crate::{Failure, Job, JobId, Outcome, Success};
 
@@ -169,6 +169,11 @@ impl Ready {
 fn result(json: &str, max: usize) -> Option<String> {
     if json == "null" {
         return None;
+    }
+    if json.len() <= max
+        && let Some(kept) = storable(json)
+    {
+        return Some(kept.to_owned());
     }
     let mut head = Head::new(max);
     head.push(json.as_bytes());

@@ -6,6 +6,10 @@ use std::time::Duration;
 pub(in crate::store) const ONE_PLAN: &str =
     "; set enable_sort = off; set enable_seqscan = off; set plan_cache_mode = force_generic_plan";
 
+/// A further setting, for sessions whose every transaction is begun as one that writes: a statement that was sent
+/// right behind a beginning that failed must not have its effect by itself.
+pub(in crate::store) const READ_ONLY_OUTSIDE: &str = "; set default_transaction_read_only = on";
+
 /// The session settings that our promises rest on, whatever the role's defaults are.
 ///
 /// Without bitmap scans, and without reading a small table as a whole, rows found by an array of ids are visited,
