@@ -165,7 +165,7 @@ impl Store {
     /// Draws the consequences of an error.
     pub(super) fn note(&self, error: &Error) {
         match error {
-            Error::ReadOnly { .. } => self.shared.health.demoted(),
+            error if error.is_read_only() => self.shared.health.demoted(),
             error if error.is_outage() => self.shared.health.lost(),
             _ => {}
         }

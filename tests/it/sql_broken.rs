@@ -4,6 +4,8 @@ use crate::support::{Crew, Db, OwnServer};
 
 /// Sleeps so many seconds with its effect done and not committed.
 const CONFIG: &str = r#"
+    [log]
+    level = "info,rowcrew::worker::attempt=debug"
     [worker]
     concurrency = 10
     sql_connections = 2
@@ -83,7 +85,7 @@ async fn a_statement_that_breaks_its_connection_each_time_comes_to_its_end() {
     let db = Db::new().await;
     let statement = "select pg_terminate_backend(pg_backend_pid())";
     let config = format!(
-        "[handlers.effect]\ntype = \"sql\"\nstatement = \"{statement}\"\nbackoff = {{ type = \"fixed\", delay_ms = 10 }}"
+        "[log]\nlevel = \"info,rowcrew::worker::attempt=debug\"\n[handlers.effect]\ntype = \"sql\"\nstatement = \"{statement}\"\nbackoff = {{ type = \"fixed\", delay_ms = 10 }}"
     );
     let worker = Crew::start(&db, &config).await;
     db.exec("insert into rowcrew.jobs (kind, max_attempts) values ('effect', 2)").await;
