@@ -465,6 +465,19 @@ const ROWS_READ: &str =
     "select (select seq_tup_read from pg_stat_user_tables where relid = 'rowcrew.jobs'::regclass)::bigint
     + (select sum(idx_tup_read) from pg_stat_user_indexes where relid = 'rowcrew.jobs'::regclass)::bigint";
 
+/// Claims keep their plan, and nothing else does: that of an ending would be a wrong one.
+#[tokio::test]
+async fn a_claim_has_the_right_plan_beside_an_empty_table_which_it_keeps() {
+    let db = Db::new().await;
+    db.exec("set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off").await;
+    let all = Statements::new("rowcrew");
+    for claim in [&all.job_claim, &all.job_claim_in_turn] {
+        let plan = plan(&db.client, claim, "force_generic_plan").await;
+        let due = "Index Cond: ((shard = 0) AND (queue = lane.queue) AND (priority = lane.priority) AND (ROW(due_at, id) >";
+        assert!(plan.contains(due) && plan.contains("Tid Scan on jobs"), "{}: {plan}", claim.name);
+    }
+}
+
 #[tokio::test]
 async fn a_worker_that_waited_beside_an_empty_table_keeps_no_plan_made_for_it() {
     const JOBS: i64 = 5_000;
