@@ -8,6 +8,8 @@
 with emptied as (
     delete from rowcrew.claims c
     where c.shard = 0 and c.worker_id = $3 and c.batch = any ($4)
+        -- Says nothing new. Whatever plan is made, it does not begin with all that this worker ever claimed.
+        and c.batch >= (select min(b) from unnest($4) b)
 )
 delete from rowcrew.jobs j
 where j.shard = 0 and j.id = any ($1) and j.claim_id = any ($2) and j.state = 'running'

@@ -17,6 +17,8 @@ with removed as (
 emptied as (
     delete from rowcrew.claims c
     where c.shard = 0 and c.worker_id = $5 and c.batch = any ($6)
+        -- Says nothing new. Whatever plan is made, it does not begin with all that this worker ever claimed.
+        and c.batch >= (select min(b) from unnest($6) b)
 )
 insert into rowcrew.finished_jobs
     (shard, id, kind, payload, queue, priority, run_at, max_attempts, unique_key, group_key, tags, meta,

@@ -10,6 +10,8 @@
 with emptied as (
     delete from rowcrew.claims c
     where c.shard = 0 and c.worker_id = $4 and c.batch = any ($5)
+        -- Says nothing new. Whatever plan is made, it does not begin with all that this worker ever claimed.
+        and c.batch >= (select min(b) from unnest($5) b)
 )
 update rowcrew.jobs j
 set

@@ -116,11 +116,13 @@ async fn workers_whose_connections_are_all_cut_come_back_and_none_is_taken_for_l
     }
     unharmed(&db, &mut crew, &workers).await;
     for worker in &crew {
-        // However often it was cut while it was in trouble.
-        worker.until_log(BACK).await;
+        // However often it was cut while it was in trouble; one whose connections were all idle has nothing to tell.
+        if worker.log().contains(AWAY) {
+            worker.until_log(BACK).await;
+        }
         let told = told_of_the_database(worker);
         let count = |words| told.iter().filter(|line| line.contains(words)).count();
-        assert!((1..=3).contains(&count(AWAY)) && count(BACK) <= count(AWAY), "{told:#?}");
+        assert!(count(AWAY) <= 3 && count(BACK) <= count(AWAY), "{told:#?}");
     }
 }
 
