@@ -115,6 +115,7 @@ async fn workers_whose_connections_are_all_cut_come_back_and_none_is_taken_for_l
         .await;
     }
     unharmed(&db, &mut crew, &workers).await;
+    assert!(crew.iter().any(|worker| worker.log().contains(AWAY)), "nobody met the cuts");
     for worker in &crew {
         // However often it was cut while it was in trouble; one whose connections were all idle has nothing to tell.
         if worker.log().contains(AWAY) {
