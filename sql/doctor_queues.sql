@@ -8,9 +8,13 @@
 -- Locks:   none
 -- Plan:    Index Scan using jobs_pkey, Index Only Scan using jobs_ready
 with recursive named (queue) as (
-    (select j.queue from rowcrew.jobs j where j.shard = 0 order by j.queue limit 1)
+    (select j.queue from rowcrew.jobs j where j.shard = 0 and j.priority >= 0 order by j.queue limit 1)
     union all
-    select (select j.queue from rowcrew.jobs j where j.shard = 0 and j.queue > n.queue order by j.queue limit 1)
+    select (
+        select j.queue from rowcrew.jobs j
+        where j.shard = 0 and j.queue > n.queue and j.priority >= 0
+        order by j.queue limit 1
+    )
     from named n
     where n.queue is not null
 ),
@@ -21,7 +25,8 @@ heads as (
     cross join lateral (
         select j.due_at, j.state
         from rowcrew.jobs j
-        where j.shard = 0 and j.queue = n.queue and j.priority = p.priority and j.due_at <= now()
+        where j.shard = 0 and j.queue = n.queue and j.priority = p.priority and j.priority >= 0
+            and j.due_at <= now()
         order by j.due_at, j.id
         limit (select 2000)
     ) as head

@@ -32,7 +32,7 @@ with claimed as (
                 from rowcrew.jobs due
                 where due.shard = 0
                     and due.queue = lane.queue
-                    and due.priority = lane.priority
+                    and due.priority = lane.priority and due.priority >= 0
                     and (due.due_at, due.id) > (lane.after_due_at, lane.after_id)
                     and due.due_at <= now()
                     and due.state = 'available'

@@ -41,7 +41,7 @@ with claimed as (
                 from rowcrew.jobs due
                 where due.shard = 0
                     and due.queue = lane.queue
-                    and due.priority = lane.priority
+                    and due.priority = lane.priority and due.priority >= 0
                     and (due.due_at, due.id)
                         > (coalesce(front.due_at, lane.after_due_at), coalesce(front.id, lane.after_id))
                     and due.due_at <= now()

@@ -1,8 +1,5 @@
 -- Finds which of the jobs that a worker believes to hold it must stop: cancelled, buried or taken from it.
 --
--- between, order by: one row either way, but only the primary key has them in this order. By statistics of a moment
--- without any job, jobs_ready would do as well, and be read as a whole for each job.
---
 -- Params:  $1 ids int8[], $2 claim_ids int8[]
 -- Returns: id int8, cancelled bool (false: it is not this worker's any more)
 -- Locks:   none
@@ -12,8 +9,7 @@ from unnest($1::bigint[], $2::bigint[]) as held (id, claim_id)
 left join lateral (
     select j.cancel_requested_at is not null as cancelled
     from rowcrew.jobs j
-    where j.shard = 0 and j.id between held.id and held.id and j.claim_id = held.claim_id and j.state = 'running'
-    order by j.id
+    where j.shard = 0 and j.id = held.id and j.claim_id = held.claim_id and j.state = 'running'
     limit 1
 ) as mine on true
 where mine.cancelled is distinct from false

@@ -19,7 +19,7 @@ use crate::store::NewJob;
 const BATCH: i64 = 1_000;
 /// The table's columns with nothing that checks, indexes or rings, but for its primary key.
 const BARE_TABLE: &str = "drop table if exists bench_rows; create table bench_rows \
-    (like rowcrew.jobs including defaults including identity including generated, primary key (shard, id))";
+    (like rowcrew.jobs including defaults including identity including generated, primary key (id, shard))";
 
 /// A way to put many jobs in. Each is one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -54,8 +54,8 @@ pub(super) fn tables(form: &Form) -> String {
     )
 }
 
-const PRIMARY_KEY: &str = "alter table forms.jobs add primary key (shard, id);";
-const READY: &str = "create index on forms.jobs (shard, queue, priority, due_at, id);";
+const PRIMARY_KEY: &str = "alter table forms.jobs add primary key (id, shard);";
+const READY: &str = "create index on forms.jobs (shard, queue, priority, due_at, id) where priority >= 0;";
 const READY_PARTIAL: &str =
     "create index on forms.jobs (shard, queue, priority, due_at, id) where state = 'available';";
 const THIRD: &str = "create index on forms.jobs (kind, created_at);";
