@@ -35,6 +35,10 @@ pub(super) struct Lanes {
     last_sweep: Instant,
     next_sweep: Instant,
     sweep_takes: Duration,
+    /// One is on its way: the claims beside it look for the jobs that have just come.
+    sweeping: bool,
+    /// Jobs have come back since the last sweep began.
+    called: bool,
     /// The last claim brought all it asked for: behind it there is more.
     full: bool,
 }
@@ -52,6 +56,8 @@ impl Lanes {
             last_sweep: now,
             next_sweep: now,
             sweep_takes: Duration::ZERO,
+            sweeping: false,
+            called: false,
             full: false,
         }
     }
@@ -60,7 +66,11 @@ impl Lanes {
     /// none of them starves the others.
     pub(super) fn next(&mut self) -> (Vec<Lane>, bool) {
         self.all.rotate_left(self.per_queue);
-        let sweep = Instant::now() >= self.next_sweep;
+        let sweep = self.is_sweep_due();
+        if sweep {
+            self.sweeping = true;
+            self.called = false;
+        }
         let mut lanes = self.all.clone();
         for lane in &mut lanes {
             match lane.after {
@@ -76,7 +86,11 @@ impl Lanes {
 
     /// Whether the next claim is a sweep beside which others should go on.
     pub(super) fn sweeps_slowly(&self) -> bool {
-        !self.full && self.sweep_takes >= SWEEP_SLOW && Instant::now() >= self.next_sweep
+        !self.full && self.sweep_takes >= SWEEP_SLOW && self.is_sweep_due()
+    }
+
+    fn is_sweep_due(&self) -> bool {
+        !self.sweeping && Instant::now() >= self.next_sweep
     }
 
     /// Notes what a claim brought.
@@ -98,13 +112,25 @@ impl Lanes {
         self.full = jobs.len() == asked;
         if sweep {
             self.sweep_takes = took;
-            self.last_sweep = Instant::now();
-            self.next_sweep = self.last_sweep + (took * SWEEP_SHARE * crew).clamp(SWEEP_MIN, SWEEP_MAX);
+            let wait = (took * SWEEP_SHARE * crew).clamp(SWEEP_MIN, SWEEP_MAX);
+            self.swept(if self.called { wait.min(SWEEP_CALLED) } else { wait });
         }
+    }
+
+    /// A sweep came to nothing.
+    pub(super) fn sweep_failed(&mut self) {
+        self.swept(SWEEP_CALLED);
+    }
+
+    fn swept(&mut self, next_in: Duration) {
+        self.sweeping = false;
+        self.last_sweep = Instant::now();
+        self.next_sweep = self.last_sweep + next_in;
     }
 
     /// Jobs may have come back before the cursors.
     pub(super) fn sweep_next(&mut self) {
+        self.called = true;
         self.next_sweep = self.next_sweep.min(self.last_sweep + SWEEP_CALLED);
     }
 }
@@ -138,6 +164,7 @@ mod tests {
     fn a_claim_after_a_full_one_begins_at_the_cursor_and_after_a_short_one_a_little_before() {
         let mut lanes = Lanes::new(&["a".to_owned()]);
         assert!(lanes.next().1, "the first look is at everything");
+        assert!(!lanes.next().1, "and the one beside it is not");
         let place = (NEAR.as_micros() as i64 + 10, 7);
         lanes.claimed(&[claimed("a", 5, place)], 1, true, Duration::from_secs(9), 1);
         let began = |lanes: &mut Lanes| {
@@ -151,6 +178,20 @@ mod tests {
         assert_eq!(lanes.next().0[0].after, START, "a lane from which nothing was taken");
         lanes.sweep_next();
         assert!(lanes.next_sweep <= lanes.last_sweep + SWEEP_CALLED, "not in five seconds only");
+    }
+
+    #[test]
+    fn jobs_that_come_back_during_a_sweep_are_swept_for_once_more_when_it_is_over() {
+        let mut lanes = Lanes::new(&["a".to_owned()]);
+        assert!(lanes.next().1);
+        lanes.sweep_next();
+        assert!(!lanes.next().1, "one sweep at a time");
+        lanes.claimed(&[], 1, true, Duration::from_secs(9), 1);
+        assert!(lanes.next_sweep <= lanes.last_sweep + SWEEP_CALLED, "not in ten seconds only");
+        lanes.next_sweep = Instant::now();
+        assert!(lanes.next().1);
+        lanes.sweep_failed();
+        assert!(lanes.next_sweep <= lanes.last_sweep + SWEEP_CALLED && !lanes.sweeping);
     }
 
     #[test]

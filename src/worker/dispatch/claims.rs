@@ -62,13 +62,13 @@ impl Dispatch {
         let in_turn = self.turns.taken(self.crew());
         self.claiming.push(tokio::spawn(async move {
             // The bell first, then the look: an insert in between rings.
-            let armed = if arm { shared.claims.arm().await } else { Ok(()) };
+            let armed = if arm { shared.hot.arm().await } else { Ok(()) };
             let began = Instant::now();
             let order =
                 ClaimOrder { worker_id, batch, kinds: &kinds, lanes: &lanes, at_most: asked, in_turn };
             let (sent, outcome) = match armed {
                 Ok(()) => {
-                    let outcome = shared.claims.claim(&order).await;
+                    let outcome = shared.hot.claim(&order).await;
                     (outcome.as_ref().err().is_none_or(Error::was_sent), outcome)
                 }
                 Err(error) => (false, Err(error)),
@@ -89,8 +89,10 @@ impl Dispatch {
             if !order.more {
                 order.rests_until = Instant::now() + (took * REST_SHARE).min(REST_MAX);
             }
-            if let Ok(claimed) = &outcome {
-                order.lanes.claimed(claimed, asked, sweep, took, crew);
+            match &outcome {
+                Ok(claimed) => order.lanes.claimed(claimed, asked, sweep, took, crew),
+                Err(_) if sweep => order.lanes.sweep_failed(),
+                Err(_) => {}
             }
         }
         match outcome {
