@@ -13,6 +13,9 @@ use super::time::JsonText;
 use super::{SqlRun, Store, error};
 use crate::Job;
 
+/// One row by its id: no statistics make another plan better, so that it need not be made for each job.
+const KEPT_PLAN: &str = "set local plan_cache_mode = force_generic_plan";
+
 impl Store {
     /// The statement that ends a job whose finish is kept, or one of which nothing is.
     fn completion(&self, keep: bool) -> &Statement {
@@ -49,7 +52,8 @@ impl Store {
         let (unkept, kept): (Params<'_>, Params<'_>) =
             (&[&job.id, &job.claim_id], &[&job.id, &job.claim_id, &result]);
         let params = if keep { kept } else { unkept };
-        let all = call!("commit", self.send_all(client, settings, (self.completion(keep), params)));
+        let settings = format!("{settings}{KEPT_PLAN}");
+        let all = call!("commit", self.send_all(client, &settings, (self.completion(keep), params)));
         let (set, ended, committed) = match all {
             Ok(answers) => answers,
             // Whatever is open is closed with the connection.

@@ -222,7 +222,7 @@ async fn write(
 ) -> Result<usize, Error> {
     let mut pause = PAUSE_MIN;
     loop {
-        match shared.store.finish(shared.worker_id(), endings, batches).await {
+        match shared.hot.finish(shared.worker_id(), endings, batches).await {
             Ok(stale) => {
                 shared.database_works(DatabaseWay::Finish);
                 if repeated {

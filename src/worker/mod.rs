@@ -94,8 +94,8 @@ const LEAVE_MAX: Duration = Duration::from_secs(2);
 struct Shared {
     settings: Settings,
     store: Store,
-    /// Through connections of their own, which keep the plan of the claim.
-    claims: Store,
+    /// Claims and endings, through connections of their own, which keep their plans.
+    hot: Store,
     /// For handlers that write in one transaction with the finish; connects when it is first used.
     sql_store: Store,
     /// Where a handler needs it.
@@ -148,8 +148,9 @@ pub async fn run(
     settings: Settings,
     stopping: watch::Receiver<Stopping>,
 ) -> Result<(), Error> {
-    let (sql_store, claims) = (store.for_transactions(settings.sql_connections)?, store.for_claims()?);
+    let sql_store = store.for_transactions(settings.sql_connections)?;
     // What somebody has locked must not hold up the rest of the worker.
+    let hot = store.for_hot_path(finisher::LOCK_WAIT)?;
     let store = store.with_lock_timeout(finisher::LOCK_WAIT)?;
     store.check_ready().await?;
     check::handlers(&store, &registry).await?;
@@ -167,7 +168,7 @@ pub async fn run(
     tracing::info!(worker.id = worker_id, queues = ?settings.queues, kinds = ?registration.kinds, "worker started");
     let shared = Arc::new(Shared {
         settings,
-        claims,
+        hot,
         store,
         sql_store,
         blocking,

@@ -258,6 +258,7 @@ async fn a_claim_that_arrives_after_its_worker_was_taken_for_dead_loses_no_job()
         "create function hold_up() returns trigger language plpgsql as $$
             begin
                 if new.worker_id = {dead} then
+                    perform set_config('lock_timeout', '0', true);
                     perform pg_advisory_xact_lock_shared(4711);
                 end if;
                 return new;

@@ -265,6 +265,14 @@ fn faults(name: &str, head: &Head, plan: &str) -> Vec<String> {
     if !WIDE.contains(&name) && plan.split("using jobs_pkey").skip(1).any(unbounded) {
         faults.push("all of jobs_pkey".to_owned());
     }
+    if HOT.contains(&name)
+        && plan
+            .split("using claims_pkey")
+            .skip(1)
+            .any(|scan| !scan.lines().nth(1).is_some_and(|cond| cond.contains("batch >=")))
+    {
+        faults.push("all claims of a worker".to_owned());
+    }
     if HOT.contains(&name) && plan.contains("Bitmap") {
         faults.push("a bitmap scan".to_owned());
     }
@@ -488,19 +496,27 @@ const ROWS_READ: &str =
     "select (select seq_tup_read from pg_stat_user_tables where relid = 'rowcrew.jobs'::regclass)::bigint
     + (select sum(idx_tup_read) from pg_stat_user_indexes where relid = 'rowcrew.jobs'::regclass)::bigint";
 
-/// Claims keep their plan, and nothing else does: that of an ending would be a wrong one.
+/// Claims and endings keep their plans, those for people do not.
 #[tokio::test]
-async fn a_claim_has_the_right_plan_beside_an_empty_table_which_it_keeps() {
+async fn claims_and_endings_have_the_right_plan_beside_an_empty_table_which_they_keep() {
     let db = Db::new().await;
     db.exec("set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off").await;
-    let all = Statements::new("rowcrew");
-    for claim in [&all.job_claim, &all.job_claim_in_turn] {
-        let plan = plan(&db.client, claim, "force_generic_plan").await;
-        let found = plan.split("Index Scan using jobs_ready").nth(1).and_then(|scan| scan.lines().nth(1));
-        for part in ["(queue = lane.queue)", "(priority = lane.priority)", "(ROW(due_at, id) >"] {
-            assert!(found.is_some_and(|cond| cond.contains(part)), "{}, {part}: {plan}", claim.name);
+    for full_of_dead_rows in [false, true] {
+        if full_of_dead_rows {
+            fill(&db).await;
+            db.exec("delete from rowcrew.jobs; analyze rowcrew.jobs; delete from rowcrew.claims; analyze rowcrew.claims").await;
         }
-        assert!(plan.contains("Tid Scan on jobs"), "{}: {plan}", claim.name);
+        let report = report(&db.client, |name| HOT.contains(&name), "beside an empty table").await;
+        assert!(report.is_empty(), "{report}");
+        let all = Statements::new("rowcrew");
+        for claim in [&all.job_claim, &all.job_claim_in_turn] {
+            let plan = plan(&db.client, claim, "force_generic_plan").await;
+            let found = plan.split("Index Scan using jobs_ready").nth(1).and_then(|scan| scan.lines().nth(1));
+            for part in ["(queue = lane.queue)", "(priority = lane.priority)", "(ROW(due_at, id) >"] {
+                assert!(found.is_some_and(|cond| cond.contains(part)), "{}, {part}: {plan}", claim.name);
+            }
+            assert!(plan.contains("Tid Scan on jobs"), "{}: {plan}", claim.name);
+        }
     }
 }
 
