@@ -23,6 +23,9 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
         report.ran("bare SQL loop", "jobs", bare_sql(rig, jobs).await?);
         rig.begin(round, "worker, history off");
         report.ran("worker, history off", "jobs", drained(rig, jobs, small).await?);
+        rig.begin(round, "bare SQL loop, 1 KB payloads");
+        rig.fill(large_jobs, LARGE_BYTES).await?;
+        report.ran("bare SQL loop, 1 KB payloads", "jobs", bare_sql(rig, large_jobs).await?);
         rig.begin(round, "worker, 1 KB payloads");
         report.ran("worker, 1 KB payloads", "jobs", drained(rig, large_jobs, LARGE_BYTES).await?);
         rig.begin(round, "worker, finished jobs kept");
@@ -41,7 +44,14 @@ pub(super) async fn run(rig: &Rig<'_>) -> anyhow::Result<Report> {
         worker,
         Goal::AtLeast(0.75),
     );
-    report.ratio("1 KB / small payloads", "worker, 1 KB payloads, jobs/s", worker, Goal::AtLeast(0.7));
+    let large = "worker, 1 KB payloads, jobs/s";
+    report.ratio("1 KB / small payloads", large, worker, Goal::AtLeast(0.7));
+    report.ratio(
+        "1 KB payloads: worker / bare SQL loop",
+        large,
+        "bare SQL loop, 1 KB payloads, jobs/s",
+        Goal::AtLeast(0.8),
+    );
     report.ratio("worker / textbook worker", worker, "textbook worker, jobs/s", Goal::AtLeast(20.0));
     Ok(report)
 }

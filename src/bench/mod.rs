@@ -102,7 +102,7 @@ impl Bench {
     /// How many runs it makes.
     pub fn runs(self, settings: &Settings) -> usize {
         let a_round = match self {
-            Self::Drain => 5,
+            Self::Drain => 6,
             Self::Enqueue => 2 + enqueue::Way::ALL.len(),
             Self::Latency | Self::Pooler => 2,
             Self::Concurrency => 1,
