@@ -107,6 +107,8 @@ begin
     kind_paused := rowcrew.kind_pause(job.kind);
     if job.due_at > now() and job.retry_at is not null and kind_paused is not null then
         return format('Job %s waits until %s, and its kind %s is %s.', job.id, job.retry_at, job.kind, kind_paused);
+    elsif job.due_at > now() and job.retry_at is not null and job.attempts = 0 then
+        return format('Job %s was put off until %s%s', job.id, job.retry_at, coalesce(': ' || job.last_error, '.'));
     elsif job.due_at > now() and job.retry_at is not null then
         return format('Job %s failed and is tried again at %s: %s', job.id, job.retry_at, job.last_error);
     elsif job.due_at > now() then

@@ -55,6 +55,7 @@ pub mod outbound;
 mod outcome;
 pub mod sql;
 mod statement;
+mod storable;
 pub mod store;
 pub mod testing;
 pub mod text;

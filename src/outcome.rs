@@ -119,8 +119,13 @@ impl Failure {
 
     /// No failure at all, but "not now": the job runs again after this time, at no cost of an attempt.
     pub fn snooze(wait: Duration) -> Self {
-        let message = format!("snoozed for {wait:?}");
-        Self { class: FailureClass::Error, message, detail: None, verdict: Verdict::Snooze(wait) }
+        Self::snooze_because(wait, "")
+    }
+
+    /// The same, with the reason, which is seen as the job's `last_error` until it runs.
+    pub fn snooze_because(wait: Duration, why: impl Into<String>) -> Self {
+        let verdict = Verdict::Snooze(wait);
+        Self { class: FailureClass::Error, message: why.into(), detail: None, verdict }
     }
 
     /// A transient failure for whatever serves as an error: `anyhow::Error`, a boxed error, a text.

@@ -7,11 +7,13 @@ pub struct SqlStatement {
     pub text: String,
     /// The role whose rights it has; `None` for those of the connection.
     pub role: Option<String>,
+    /// The most bytes of the first row that are kept in its result.
+    pub result_bytes_max: usize,
 }
 
 impl SqlStatement {
     /// With the connection's own rights.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), role: None }
+        Self { text: text.into(), role: None, result_bytes_max: 1024 * 1024 }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use secrecy::{ExposeSecret, SecretString};
@@ -80,7 +79,7 @@ fn runner(kind: &str, handler: &config::Handler, config: &Config) -> Result<Runn
         Run::Block => Runner::Blocking(Arc::new(Block)),
         Run::Echo => of(Echo),
         Run::Fail => of(Fail),
-        Run::Sql(sql) => sql_runner(kind, sql, config.database.connect_timeout())?,
+        Run::Sql(sql) => sql_runner(kind, sql, config)?,
         Run::Http(http) => of(HttpHandler::new(&http_settings(http, result_bytes_max))?),
         Run::Command(program) => of(CommandHandler::new(command(program, result_bytes_max))?),
         Run::Process(process) => of(ProcessHandler::new(ProcessSettings {
@@ -93,13 +92,17 @@ fn runner(kind: &str, handler: &config::Handler, config: &Config) -> Result<Runn
     })
 }
 
-fn sql_runner(kind: &str, sql: &config::Sql, connect_timeout: Duration) -> Result<Runner, String> {
-    let statement = SqlStatement { text: sql.statement.clone(), role: sql.role.clone() };
+fn sql_runner(kind: &str, sql: &config::Sql, config: &Config) -> Result<Runner, String> {
+    let statement = SqlStatement {
+        text: sql.statement.clone(),
+        role: sql.role.clone(),
+        result_bytes_max: config.limits.result_bytes_max,
+    };
     let Some(url) = sql.database_url() else {
         return Ok(Runner::Sql(Arc::new(statement)));
     };
     let url = ServerUrl::parse(url.expose_secret()).map_err(|fault| format!("database_url: {fault}"))?;
-    let database = OtherDatabase::new(&url, sql.connections, connect_timeout)
+    let database = OtherDatabase::new(&url, sql.connections, config.database.connect_timeout())
         .map_err(|fault| format!("database_url: {}", error_chain(&fault)))?;
     let handler = SqlElsewhere::new(kind, database, statement, sql.connections);
     Ok(Runner::Handler(Arc::new(handler)))

@@ -43,6 +43,7 @@ mod schema;
 mod self_test;
 mod session;
 pub mod sql;
+mod sql_result;
 mod sql_run;
 mod statement;
 #[cfg(test)]

@@ -127,7 +127,7 @@ async fn transaction(
     let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
     let role = statement::take_role(statement);
     client.batch_execute(&format!("begin; set local statement_timeout = {limit_ms}{role}")).await?;
-    let result = effect(client, &statement.text, payload).await?;
+    let result = effect(client, statement, payload).await?;
     client.batch_execute("commit").await?;
     Ok(result)
 }

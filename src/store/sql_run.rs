@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::maybe_done;
-use futures_util::{TryStreamExt, join};
-use serde_json::{Map, Value, json};
+use futures_util::join;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row, RowStream};
 
 use super::complete::send_off;
 use super::session::Lent;
+use super::sql_result::result_of;
 use super::time::JsonText;
 use super::transaction::roll_back;
 use super::{Error, Store, error, statement};
@@ -60,6 +60,11 @@ impl SqlRun {
         matches!(self, Self::Committed | Self::ClaimLost | Self::Failed(_))
     }
 
+    /// Given up, because the worker has moved to another server.
+    pub(super) fn left() -> Self {
+        Self::Uncertain("its server is not the primary any more".to_owned())
+    }
+
     /// What an error of the commit itself makes of it.
     pub(super) fn at_commit(source: &tokio_postgres::Error) -> Self {
         if source.as_db_error().is_none() || error::is_broken(source) {
@@ -93,9 +98,7 @@ impl Store {
         tokio::select! {
             run = self.run_over(lent, statement, job, limit, keep) => run,
             // A primary that was demoted and stays up lets a commit wait for a standby that is gone, perhaps for good.
-            () = self.shared.health.left(opened_at) => {
-                SqlRun::Uncertain("its server is not the primary any more".to_owned())
-            }
+            () = self.shared.health.left(opened_at) => SqlRun::left(),
         }
     }
 
@@ -182,7 +185,7 @@ impl Store {
         if !self.shared.prepare {
             // The session is somebody else's, and may write outside of a transaction: so one at a time.
             call!("begin", client.batch_execute(&begin))?;
-            return call!("effect", effect(client, &statement.text, &job.payload));
+            return call!("effect", effect(client, statement, &job.payload));
         }
         self.prepare_completion(client, keep).await?;
         let answer = call!("effect", begun_with(client, &begin, statement, &job.payload));
@@ -207,7 +210,7 @@ async fn begun_with(
 ) -> Result<String, tokio_postgres::Error> {
     let mut opened = pin!(maybe_done(client.batch_execute(begin)));
     send_off(opened.as_mut()).await?;
-    let ((), answer) = join!(opened.as_mut(), prepared_effect(client, &statement.text, payload));
+    let ((), answer) = join!(opened.as_mut(), prepared_effect(client, statement, payload));
     opened.take_output().expect("it is awaited")?;
     answer
 }
@@ -226,14 +229,15 @@ pub(super) const OURS: &str = "set local search_path = pg_catalog; set local ena
 /// As [`effect`], with a statement that the session keeps.
 async fn prepared_effect(
     client: &ClientWrapper,
-    statement: &str,
+    statement: &SqlStatement,
     payload: &str,
 ) -> Result<String, tokio_postgres::Error> {
-    let types = types_of(statement);
-    let prepared = client.prepare_typed_cached(statement, types).await?;
+    let types = types_of(&statement.text);
+    let prepared = client.prepare_typed_cached(&statement.text, types).await?;
     let payload = JsonText(payload);
     let params = [&payload as &(dyn ToSql + Sync)];
-    result_of(client.query_raw(&prepared, params[..types.len()].iter().copied()).await?).await
+    let rows = client.query_raw(&prepared, params[..types.len()].iter().copied()).await?;
+    result_of(rows, statement.result_bytes_max).await
 }
 
 /// The parameters of a handler's statement. One that does not want the payload must not be given it.
@@ -241,47 +245,16 @@ fn types_of(statement: &str) -> &'static [Type] {
     if statement.contains("$1") { &[Type::JSONB] } else { &[] }
 }
 
-/// Runs the handler's statement; answers `{"rows": n, "first": {..}}` as JSON text.
+/// Runs the handler's statement; answers its result.
 pub(super) async fn effect(
     client: &Client,
-    statement: &str,
+    statement: &SqlStatement,
     payload: &str,
 ) -> Result<String, tokio_postgres::Error> {
     let payload = JsonText(payload);
-    let params = types_of(statement).iter().map(|type_| (&payload as &(dyn ToSql + Sync), type_.clone()));
-    result_of(client.query_typed_raw(statement, params).await?).await
-}
-
-async fn result_of(stream: RowStream) -> Result<String, tokio_postgres::Error> {
-    let mut stream = pin!(stream);
-    let mut first = None;
-    let mut rows = 0_u64;
-    while let Some(row) = stream.try_next().await? {
-        rows += 1;
-        first.get_or_insert_with(|| object_of(&row));
-    }
-    let rows = stream.rows_affected().unwrap_or(rows);
-    Ok(json!({ "rows": rows, "first": first }).to_string())
-}
-
-/// A row as JSON: the types that have a JSON of their own; null for others.
-fn object_of(row: &Row) -> Value {
-    let value = |at: usize| -> Value {
-        match *row.columns()[at].type_() {
-            Type::BOOL => json!(row.try_get::<_, Option<bool>>(at).ok()),
-            Type::INT2 => json!(row.try_get::<_, Option<i16>>(at).ok()),
-            Type::INT4 => json!(row.try_get::<_, Option<i32>>(at).ok()),
-            Type::INT8 => json!(row.try_get::<_, Option<i64>>(at).ok()),
-            Type::FLOAT8 => json!(row.try_get::<_, Option<f64>>(at).ok()),
-            Type::JSON | Type::JSONB => {
-                row.try_get::<_, Option<Value>>(at).ok().flatten().unwrap_or_default()
-            }
-            Type::TEXT | Type::VARCHAR | Type::NAME => json!(row.try_get::<_, Option<String>>(at).ok()),
-            _ => Value::Null,
-        }
-    };
-    let fields = row.columns().iter().enumerate().map(|(at, column)| (column.name().to_owned(), value(at)));
-    Value::Object(fields.collect::<Map<_, _>>())
+    let text = &*statement.text;
+    let params = types_of(text).iter().map(|type_| (&payload as &(dyn ToSql + Sync), type_.clone()));
+    result_of(client.query_typed_raw(text, params).await?, statement.result_bytes_max).await
 }
 
 /// SQLSTATE classes 22 (data), 23 (constraint) and 42 (the statement itself) come out the same every time.

@@ -100,15 +100,16 @@ impl ToSql for Interval {
 pub(super) struct JsonText<'a>(pub(super) &'a str);
 
 impl<'a> FromSql<'a> for JsonText<'a> {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         match raw.split_first() {
+            _ if *ty == Type::JSON => Ok(Self(std::str::from_utf8(raw)?)),
             Some((1, text)) => Ok(Self(std::str::from_utf8(text)?)),
             _ => Err("a jsonb of an unknown version".into()),
         }
     }
 
     fn accepts(ty: &Type) -> bool {
-        *ty == Type::JSONB
+        [Type::JSON, Type::JSONB].contains(ty)
     }
 }
 

@@ -140,16 +140,31 @@ impl Store {
         &self,
         slot: &TransactionSlot,
         job: &Job,
-        (result, keep): (Option<&str>, bool),
+        kept: (Option<&str>, bool),
         enqueue: &[NewJob],
     ) -> SqlRun {
         let opened = self.open_in(slot, self.shared.answer_limit).await;
-        let mut lent = match opened.map(|mut open| open.lent.take()) {
+        let lent = match opened.map(|mut open| open.lent.take()) {
             Ok(Some(lent)) => lent,
             Ok(None) => unreachable!("just opened"),
             Err(failure) => return SqlRun::Failed(failure),
         };
         slot.close();
+        let opened_at = lent.opened_at();
+        tokio::select! {
+            run = self.finish_over(lent, job, kept, enqueue) => run,
+            // A primary that was demoted and stays up lets a commit wait for a standby that is gone, perhaps for good.
+            () = self.shared.health.left(opened_at) => SqlRun::left(),
+        }
+    }
+
+    async fn finish_over(
+        &self,
+        mut lent: Lent,
+        job: &Job,
+        (result, keep): (Option<&str>, bool),
+        enqueue: &[NewJob],
+    ) -> SqlRun {
         let limit = self.shared.answer_limit;
         match tokio::time::timeout(limit, self.ready_to_commit(lent.client(), enqueue, keep)).await {
             Ok(Ok(())) => {}
@@ -188,17 +203,19 @@ impl Store {
         self.prepare_completion(client, keep).await.map_err(|error| SqlRun::before_commit(&error))
     }
 
-    /// Rolls back what the attempt has open, and closes its slot.
-    pub async fn roll_back(&self, slot: &TransactionSlot) {
+    /// Rolls back what the attempt has open, and closes its slot. Answers whether its connection still works.
+    pub async fn roll_back(&self, slot: &TransactionSlot) -> bool {
         let place = std::mem::replace(&mut *slot.lock(), Place::Closed);
-        if let Place::Back(lent) = place {
-            roll_back(*lent).await;
+        match place {
+            Place::Back(lent) => roll_back(*lent).await,
+            Place::NotOpen | Place::Out | Place::Closed => true,
         }
     }
 }
 
 /// A failed transaction is over only when the server says so; a connection that does not say it in time is closed.
-pub(super) async fn roll_back(mut lent: Lent) {
+pub(super) async fn roll_back(mut lent: Lent) -> bool {
     let rollback = tokio::time::timeout(ROLLBACK_MAX, lent.client().batch_execute("rollback")).await;
     lent.settled = matches!(rollback, Ok(Ok(())));
+    lent.settled
 }

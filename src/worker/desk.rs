@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Shared;
 use crate::handler::{self, Context, Remains};
 use crate::store::{NewJob, SqlRun, Transaction, TransactionSlot};
-use crate::{Failure, Job, Outcome, Success};
+use crate::{Failure, Job, Outcome, Success, Verdict};
 
 /// The desk of one attempt.
 pub(super) struct Desk {
@@ -71,10 +71,17 @@ impl Desk {
                 }
             }
             outcome => {
-                if let Some(slot) = slot {
-                    Box::pin(shared.sql_store.roll_back(slot)).await;
+                let works = match slot {
+                    Some(slot) => Box::pin(shared.sql_store.roll_back(slot)).await,
+                    None => true,
+                };
+                match outcome {
+                    // Whatever the handler makes of it: its statements could not work.
+                    Err(Failure { verdict: Verdict::Retry, message, .. }) if !works => {
+                        Settled::Broken(message)
+                    }
+                    outcome => Settled::Answered(outcome),
                 }
-                Settled::Answered(outcome)
             }
         }
     }

@@ -23,8 +23,13 @@ pub(super) fn fate_of(
     let failure = match outcome {
         Ok(Success::Done(result)) => return Fate::Completed(result),
         Ok(Success::Snooze(wait)) => return Fate::Snoozed { wait_ms: millis(wait) },
-        Err(Failure { verdict: Verdict::Snooze(wait), .. }) => {
-            return Fate::Snoozed { wait_ms: millis(wait) };
+        Err(Failure { verdict: Verdict::Snooze(wait), message, .. }) => {
+            let (wait_ms, message) = (millis(wait), truncated(&message, MESSAGE_BYTES_MAX));
+            return if message.is_empty() {
+                Fate::Snoozed { wait_ms }
+            } else {
+                Fate::Deferred { wait_ms, message }
+            };
         }
         Err(failure) => failure,
     };
@@ -164,6 +169,11 @@ mod tests {
         for outcome in [Ok(Success::Snooze(wait)), Err(Failure::snooze(wait))] {
             assert!(matches!(fate(outcome, &job(3, 0)), Fate::Snoozed { wait_ms: 9000 }));
         }
+        let because = fate(Err(Failure::snooze_because(wait, "no child is up")), &job(3, 0));
+        assert!(
+            matches!(&because, Fate::Deferred { wait_ms: 9000, message } if message == "no child is up"),
+            "{because:?}"
+        );
     }
 
     #[test]

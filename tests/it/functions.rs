@@ -239,7 +239,9 @@ async fn why_has_a_sentence_for_every_situation() {
         "insert into rowcrew.jobs (id, kind, queue, run_at) values
          (20, 'k', 'q', now() + interval '1 ms'), (21, 'strange', 'q', now()), (22, 'k', 'strange', now()), (23, 'k', 'q', 'infinity');
          insert into rowcrew.jobs (id, kind, queue, state, attempts, claimed_by, claim_id, claimed_at) values
-         (24, 'k', 'q', 'running', 1, 71, 9, now())",
+         (24, 'k', 'q', 'running', 1, 71, 9, now());
+         insert into rowcrew.jobs (id, kind, queue, retry_at, last_error) values
+         (25, 'k', 'q', now() + interval '1 hour', 'no child is up'), (26, 'k', 'q', now() + interval '1 hour', null)",
     )
     .await;
     for (id, words) in [
@@ -259,6 +261,9 @@ async fn why_has_a_sentence_for_every_situation() {
         (22, "no live worker that serves kind k serves queue strange."),
         (23, "is parked"),
         (24, "worker 71, which is lost"),
+        (25, "was put off until "),
+        (25, ": no child is up"),
+        (26, "was put off until "),
     ] {
         let why: String = db.one(&format!("select rowcrew.why({id})")).await;
         assert!(why.contains(words), "{id}: {words}\n{why}");

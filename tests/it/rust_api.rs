@@ -141,6 +141,27 @@ async fn a_transaction_commits_with_the_finish_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_statement_of_a_function_that_meets_a_broken_connection_costs_no_attempt() {
+    let db = Db::new().await;
+    db.exec("create sequence tries; create table effects (n int)").await;
+    let breaks = |_: Value, context: Context| async move {
+        let tx = context.transaction().await?;
+        let tries: i64 = tx.query_one("select nextval('tries')", &[]).await?.get(0);
+        tx.execute("insert into effects values (1)", &[]).await?;
+        if tries == 1 {
+            tx.execute("select pg_terminate_backend(pg_backend_pid())", &[]).await?;
+        }
+        Ok::<_, Failure>(())
+    };
+    let worker = InProcess::start(Worker::builder(&db.url).handle("breaks", breaks));
+    let id = db.insert("breaks", "{}").await;
+    db.until_state(id, "completed").await;
+    assert!(db.one::<bool>("select attempts = 1 and errors is null from rowcrew.finished_jobs").await);
+    assert_eq!(db.one::<i64>("select count(*) from effects").await, 1);
+    worker.drain().await;
+}
+
+#[tokio::test]
 async fn an_effect_of_a_job_that_was_taken_over_meanwhile_does_not_happen() {
     let db = Db::new().await;
     db.exec("create table effects (n int)").await;

@@ -236,3 +236,45 @@ async fn a_sql_handler_of_another_database_writes_there_and_finishes_here() {
         where application_name = 'rowcrew' and datname = current_database()";
     assert!(elsewhere.one::<bool>(connections).await, "two of far, one of slow");
 }
+
+#[tokio::test]
+async fn a_first_row_is_kept_with_its_dates_and_json_and_cut_at_the_limit_of_results() {
+    let db = Db::new().await;
+    db.exec(
+        "create table tall (n int, at timestamptz, day date, key uuid, doc json, note text, sum numeric)",
+    )
+    .await;
+    let config = r#"
+        [limits]
+        result_bytes_max = 1024
+        [handlers.put]
+        type = "sql"
+        statement = """
+insert into tall values (1, '2026-01-02 03:04:05.5+00', '2026-01-02', '00112233-4455-6677-8899-aabbccddeeff',
+    $1 -> 'doc', repeat('é', ($1 -> 'long')::int), 1.5) returning *"""
+        [handlers.odd]
+        type = "sql"
+        statement = "select '{\"a\": \"\\u0000\"}'::json as doc, 'infinity'::timestamptz as at"
+        "#;
+    let _crew = Crew::start(&db, config).await;
+    let small = db.insert("put", r#"{"doc": {"a": [1, 2.50]}, "long": 2}"#).await;
+    let large = db.insert("put", r#"{"doc": null, "long": 1000}"#).await;
+    let odd = db.insert("odd", "{}").await;
+    for id in [small, large, odd] {
+        db.until_state(id, "completed").await;
+    }
+    let result = |id: i64| format!("select result from rowcrew.job_status where id = {id}");
+    let small: serde_json::Value = db.one(&result(small)).await;
+    let first = serde_json::json!({
+        "n": 1, "at": "2026-01-02T03:04:05.500Z", "day": "2026-01-02", "key": "00112233-4455-6677-8899-aabbccddeeff",
+        "doc": {"a": [1, 2.5]}, "note": "éé", "sum": null,
+    });
+    assert_eq!(small, serde_json::json!({"rows": 1, "first": first}));
+    let large: serde_json::Value = db.one(&result(large)).await;
+    assert_eq!((&large["rows"], &large["truncated"]), (&1.into(), &true.into()), "{large}");
+    assert!(
+        large["bytes"].as_u64() > Some(2000) && large["text"].as_str().is_some_and(|text| text.len() <= 1024)
+    );
+    let odd: serde_json::Value = db.one(&result(odd)).await;
+    assert_eq!(odd["first"], serde_json::json!({"doc": r#"{"a": "\u0000"}"#, "at": null}));
+}

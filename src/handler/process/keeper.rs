@@ -33,7 +33,7 @@ pub(super) async fn keep(pool: Arc<Pool>, seat: usize, launch: Arc<Launch>) {
             return;
         }
         let pause = restarts.pause_after(&life, fastrand::f64());
-        if let Some(fault) = life.fault {
+        if let Some(fault) = &life.fault {
             tracing::error!(
                 handler.kind = launch.kind,
                 process.number = seat + 1,
@@ -44,7 +44,8 @@ pub(super) async fn keep(pool: Arc<Pool>, seat: usize, launch: Arc<Launch>) {
         }
         if !pause.is_zero() {
             pool.doubt();
-            pool.give_back_waiting(pause);
+            let fault = life.fault.as_deref().unwrap_or("it ended");
+            pool.give_back_waiting(pause, &format!("waits for a child process: {fault}"));
             let _ = tokio::time::timeout(pause, pool.closing.cancelled()).await;
         }
     }

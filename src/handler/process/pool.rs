@@ -3,6 +3,8 @@
 //! Knows no processes. What a child shall read is gathered here, and what it said is checked against what it was
 //! given: an answer counts only for a job that this very child has in hand, and only once.
 
+mod seat;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,10 +13,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Context, Remainder};
+use super::super::Context;
 use super::protocol::{self, Ready, Rubbish, Said};
 use super::stderr::Stderr;
 use crate::{Failure, JobId, Outcome, Success};
+use seat::{Flight, Seat, State};
 
 /// How long a child that understands the line may take to give a job up. Then it is ended, with all it has in hand.
 pub(super) const CANCEL_GRACE: Duration = Duration::from_millis(400);
@@ -32,42 +35,6 @@ pub(super) struct Pool {
     proven: AtomicBool,
     /// Children shall end.
     pub(super) closing: CancellationToken,
-}
-
-struct State {
-    seats: Vec<Seat>,
-    waiting: VecDeque<Flight>,
-    tickets: u64,
-}
-
-/// One child's place, whether there is a child just now or not.
-#[derive(Default)]
-struct Seat {
-    /// Takes jobs.
-    up: bool,
-    /// Jobs it may have in hand.
-    room: usize,
-    /// The child understands the line that cancels a job.
-    cancels: bool,
-    flights: HashMap<JobId, Flight>,
-    /// How many of them were cut off.
-    cut_off: usize,
-    /// Lines that the child has not been sent.
-    outbox: Vec<u8>,
-    /// Rung when there is something to do.
-    bell: Arc<Notify>,
-    stderr: Arc<Stderr>,
-}
-
-/// A job in a child's hand, or on its way there.
-struct Flight {
-    ticket: u64,
-    context: Context,
-    reply: oneshot::Sender<Outcome>,
-    /// Set when it was cut off: the child is ended if it has not answered by then.
-    over_at: Option<Instant>,
-    /// The job's end waits until no child has it in hand any more.
-    _remainder: Option<Remainder>,
 }
 
 /// What a child's task has to do next.
@@ -236,14 +203,14 @@ impl Pool {
         count
     }
 
-    /// No child starts for now: unless another is up, jobs that wait for one go back to their queue.
-    pub(super) fn give_back_waiting(&self, pause: Duration) {
+    /// No child starts for now: unless another is up, jobs that wait for one go back to their queue with the reason.
+    pub(super) fn give_back_waiting(&self, pause: Duration, why: &str) {
         let mut state = self.lock();
         if state.seats.iter().any(|seat| seat.up) {
             return;
         }
         for flight in state.waiting.drain(..) {
-            let _ = flight.reply.send(Ok(Success::Snooze(pause)));
+            let _ = flight.reply.send(Err(Failure::snooze_because(pause, why)));
         }
     }
 
@@ -293,56 +260,6 @@ impl Pool {
     }
 }
 
-impl State {
-    /// The seat with the least in hand that can take this job. A child that still has an earlier attempt of it
-    /// in hand could not tell the two apart.
-    fn freest(&mut self, id: JobId) -> Option<&mut Seat> {
-        let free = self.seats.iter_mut().filter(|seat| seat.has_place_for(id));
-        free.min_by_key(|seat| seat.flights.len())
-    }
-
-    /// Gives a child that has places jobs that wait.
-    fn refill(&mut self, seat: usize) {
-        let seat = &mut self.seats[seat];
-        while seat.has_place()
-            && let Some(at) = self.waiting.iter().position(|flight| seat.has_place_for(flight.context.job.id))
-            && let Some(flight) = self.waiting.remove(at)
-        {
-            seat.take(flight);
-        }
-    }
-}
-
-impl Seat {
-    fn has_place(&self) -> bool {
-        self.up && self.flights.len() < self.room
-    }
-
-    fn has_place_for(&self, id: JobId) -> bool {
-        self.has_place() && !self.flights.contains_key(&id)
-    }
-
-    fn take(&mut self, flight: Flight) {
-        let job = &flight.context.job;
-        let time_left = flight.context.deadline.saturating_duration_since(Instant::now());
-        protocol::job_line(job, time_left, &mut self.outbox);
-        self.flights.insert(job.id, flight);
-        self.bell.notify_one();
-    }
-
-    fn flight(&self, id: JobId) -> Result<&Flight, Rubbish> {
-        let why = || Rubbish(format!("spoke of job {id}, which it does not have in hand"));
-        self.flights.get(&id).ok_or_else(why)
-    }
-
-    fn over_at(&self) -> Option<Instant> {
-        if self.cut_off == 0 {
-            return None;
-        }
-        self.flights.values().filter_map(|flight| flight.over_at).min()
-    }
-}
-
 impl Ticket {
     /// Asks the child to give the job up. Answers what it wrote to its standard error, if it has the job.
     pub(super) fn cut(&self) -> Option<Arc<Stderr>> {
@@ -360,91 +277,4 @@ impl Drop for Ticket {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::super::testing::{PATIENCE, context, job};
-    use super::super::lines::Lines;
-    use super::*;
-    use crate::Job;
-
-    /// Two children with two jobs each in hand: 1 and 2, 3 and 4.
-    fn busy() -> (Arc<Pool>, Vec<Ticket>) {
-        let pool = Arc::new(Pool::new(2, Some(2)));
-        let mut tickets = Vec::new();
-        for seat in 0..2 {
-            pool.sit_down(seat, &Arc::default());
-            pool.up(seat);
-            tickets.extend(
-                (1..=2).map(|n| pool.submit(context(Job { id: seat as i64 * 2 + n, ..job("1") }, PATIENCE))),
-            );
-        }
-        (pool, tickets)
-    }
-
-    /// As the child in this seat would say it; false once it is to be ended.
-    fn says(pool: &Pool, seat: usize, bytes: &[u8]) -> bool {
-        let heard = Lines::new(10_000).push(bytes, |line| {
-            if let Some(said) = protocol::read(line, 1_000)? {
-                pool.heard(seat, said)?;
-            }
-            Ok::<_, Rubbish>(())
-        });
-        heard.is_ok()
-    }
-
-    fn answered(tickets: &mut [Ticket]) -> Vec<JobId> {
-        tickets.iter_mut().filter_map(|t| t.answer.try_recv().ok().map(|_| t.id)).collect()
-    }
-
-    #[test]
-    fn jobs_go_to_the_child_with_the_least_in_hand_and_wait_when_there_is_no_place() {
-        let (pool, mut tickets) = busy();
-        assert_eq!(pool.capacity(), 4);
-        tickets.push(pool.submit(context(Job { id: 5, ..job("1") }, PATIENCE)));
-        assert!(says(&pool, 1, b"{\"id\":4,\"ok\":1}\n"));
-        let mut lines = Vec::new();
-        pool.collect(1, &mut lines);
-        let lines = String::from_utf8(lines).expect("text");
-        let ids: Vec<_> = lines.lines().map(|line| &line[..7]).collect();
-        assert_eq!(ids, ["{\"id\":3", "{\"id\":4", "{\"id\":5"]);
-        assert_eq!(answered(&mut tickets), [4]);
-    }
-
-    #[test]
-    fn a_second_attempt_is_not_given_to_the_child_that_still_has_the_first_in_hand() {
-        let pool = Arc::new(Pool::new(2, Some(9)));
-        for seat in 0..2 {
-            pool.sit_down(seat, &Arc::default());
-        }
-        pool.up(0);
-        let first = pool.submit(context(job("1"), PATIENCE));
-        let mut second = pool.submit(context(job("1"), PATIENCE));
-        assert!(says(&pool, 0, b"{\"id\":42,\"ok\":1}\n"));
-        drop(first);
-        assert!(second.answer.try_recv().is_err(), "the answer was the first one's");
-        assert!(says(&pool, 0, b"{\"id\":42,\"ok\":2}\n"));
-        assert!(second.answer.try_recv().is_ok());
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_of_a_child_panic_or_answer_a_job_of_another(
-            parts in proptest::collection::vec(prop_oneof![
-                proptest::collection::vec(any::<u8>(), 0..40),
-                "[{}\\[\\]\":,0-9a-z\n]{0,40}".prop_map(String::into_bytes),
-                (0..6i64, "(ok|error|progress|snooze_ms|ready|id|retry|after_ms)", "(1|null|-1|1e99|\"x\"|\\{\\}|false)").prop_map(
-                    |(id, key, value)| format!("{{\"id\":{id},\"{key}\":{value}}}\n").into_bytes()
-                ),
-            ], 0..8),
-        ) {
-            let (pool, mut tickets) = busy();
-            let bytes = parts.concat();
-            says(&pool, 0, &bytes);
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            for id in answered(&mut tickets) {
-                prop_assert!(id <= 2 && text.contains(&format!("\"id\":{id},")), "{} answered by {}", id, text);
-            }
-        }
-    }
-}
+mod tests;

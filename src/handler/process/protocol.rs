@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::context::PROGRESS_BYTES_MAX;
-use super::super::output::{Head, storable};
+use super::super::output::Head;
+use crate::storable::storable;
 use crate::text::{printable, truncated};
 use crate::{Failure, Job, JobId, Outcome, Success};
 
