@@ -91,21 +91,29 @@ async fn d05_a_listener_gone_deaf_costs_the_poll_interval_and_is_replaced() {
     let client = site.client().await;
     let cut_at = clock::now();
     proxy.set_line(Line::SilentListeners(Instant::now()));
-    let mut ids: Vec<i64> = Vec::new();
-    for _ in 0..run.size(8, 40) {
-        let row = client.query_one("insert into rowcrew.jobs (kind) values ('nap') returning id", &[]).await;
-        ids.push(row.expect("a job").get(0));
-        tokio::time::sleep(Duration::from_millis(700)).await;
-    }
-    site.drained().await;
+    let insert = async {
+        let mut ids: Vec<i64> = Vec::new();
+        for _ in 0..run.size(8, 40) {
+            let row =
+                client.query_one("insert into rowcrew.jobs (kind) values ('nap') returning id", &[]).await;
+            ids.push(row.expect("a job").get(0));
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+        ids
+    };
     // The deaf one may still be there, for all the server knows.
-    let mut replaced = None;
-    while replaced.is_none() && clock::ms(cut_at, clock::now()) < 60_000.0 {
-        let now: Option<Vec<i32>> = site.one(listeners).await;
-        let fresh = now.iter().flatten().any(|pid| !deaf.iter().flatten().any(|old| old == pid));
-        replaced = fresh.then(|| clock::ms(cut_at, clock::now()));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let watch = async {
+        let mut replaced = None;
+        while replaced.is_none() && clock::ms(cut_at, clock::now()) < 60_000.0 {
+            let now: Option<Vec<i32>> = site.one(listeners).await;
+            let fresh = now.iter().flatten().any(|pid| !deaf.iter().flatten().any(|old| old == pid));
+            replaced = fresh.then(|| clock::ms(cut_at, clock::now()));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        replaced
+    };
+    let (ids, replaced) = tokio::join!(insert, watch);
+    site.drained().await;
     crew.stop().await;
     // The server does not know that the deaf connection has no other end any more.
     proxy.reset_all();

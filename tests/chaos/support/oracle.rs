@@ -149,18 +149,27 @@ impl Evidence {
         all
     }
 
-    /// Of each execution that a kill cut short: milliseconds from the kill to the next start of the job.
-    pub(crate) fn restarts_ms(&self) -> Vec<f64> {
+    /// Of each execution that a kill cut short: milliseconds from the kill to the next start of the job; first of those
+    /// that start again among others, then of those whose last try was to run alone.
+    pub(crate) fn restarts_ms(&self) -> (Vec<f64>, Vec<f64>) {
         let all = self.executions();
         let mut by_job: HashMap<i64, Vec<&Execution>> = HashMap::new();
         for one in &all {
             by_job.entry(one.job).or_default().push(one);
         }
-        let next = |one: &Execution| {
-            let next = by_job[&one.job].iter().find(|other| other.start > one.start)?;
-            Some(clock::ms(one.killed_at?, next.start))
-        };
-        all.iter().filter_map(next).collect()
+        let (mut among_others, mut alone) = (Vec::new(), Vec::new());
+        for one in &all {
+            let of_the_job = &by_job[&one.job];
+            let next = of_the_job.iter().find(|other| other.start > one.start);
+            let Some((killed_at, next)) = one.killed_at.zip(next) else { continue };
+            let cut = of_the_job
+                .iter()
+                .filter(|other| other.start <= one.start && other.killed_at.is_some())
+                .count();
+            let list = if cut as i32 >= rowcrew::CRASHES_MAX - 1 { &mut alone } else { &mut among_others };
+            list.push(clock::ms(killed_at, next.start));
+        }
+        (among_others, alone)
     }
 
     /// Of each claim of a job that was given back without a start: milliseconds from the claim to that.
