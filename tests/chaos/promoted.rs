@@ -3,6 +3,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use tokio_postgres::Client;
+
 use crate::support::clock;
 use crate::support::crew::Crew;
 use crate::support::invariants::Allowed;
@@ -58,20 +60,7 @@ async fn d03_a_standby_that_is_promoted_under_load_has_every_job_and_all_workers
         }
         site.drained().await;
     };
-    let (mut work, mut done, mut left_after, mut stuck) = (pin!(work), false, 0.0, i64::MAX);
-    while !done || (stuck > 0 && clock::ms(promoted_at, clock::now()) < 60_000.0) {
-        let left = "select count(*) from pg_stat_activity where application_name = 'rowcrew'";
-        stuck = old.query_one(left, &[]).await.expect("a count").get(0);
-        if stuck > 0 {
-            left_after = clock::ms(promoted_at, clock::now());
-        }
-        let look_again = Duration::from_millis(20);
-        if done {
-            tokio::time::sleep(look_again).await;
-        } else {
-            done = tokio::time::timeout(look_again, &mut work).await.is_ok();
-        }
-    }
+    let (left_after, stuck) = connections_left(&old, promoted_at, work).await;
     assert!(crew.workers.iter_mut().all(|worker| !worker.has_ended()), "a worker ended");
     cuts.abort();
     let lost: i64 = site.one("select count(*) from rowcrew.events where action = 'rescue'").await;
@@ -93,4 +82,24 @@ async fn d03_a_standby_that_is_promoted_under_load_has_every_job_and_all_workers
     run.figure("workers taken for lost", lost, lost == 0, "0");
     assert_eq!(lost, 0, "a live worker was taken for lost");
     run.end();
+}
+
+/// How many ms after the promotion the last connection of a worker was seen at the old primary, during the work or after
+/// it, and how many are left in the end.
+async fn connections_left(old: &Client, promoted_at: i64, work: impl Future<Output = ()>) -> (f64, i64) {
+    let (mut work, mut done, mut left_after, mut stuck) = (pin!(work), false, 0.0, i64::MAX);
+    while !done || (stuck > 0 && clock::ms(promoted_at, clock::now()) < 60_000.0) {
+        let left = "select count(*) from pg_stat_activity where application_name = 'rowcrew'";
+        stuck = old.query_one(left, &[]).await.expect("a count").get(0);
+        if stuck > 0 {
+            left_after = clock::ms(promoted_at, clock::now());
+        }
+        let look_again = Duration::from_millis(20);
+        if done {
+            tokio::time::sleep(look_again).await;
+        } else {
+            done = tokio::time::timeout(look_again, &mut work).await.is_ok();
+        }
+    }
+    (left_after, stuck)
 }
