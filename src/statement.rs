@@ -1,5 +1,7 @@
 //! What a SQL handler runs.
 
+use crate::storable::RESULT_BYTES_MAX_DEFAULT;
+
 /// One SQL statement, and the role it runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlStatement {
@@ -14,6 +16,6 @@ pub struct SqlStatement {
 impl SqlStatement {
     /// With the connection's own rights.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), role: None, result_bytes_max: 1024 * 1024 }
+        Self { text: text.into(), role: None, result_bytes_max: RESULT_BYTES_MAX_DEFAULT }
     }
 }

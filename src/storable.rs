@@ -1,8 +1,11 @@
-//! Which JSON Postgres takes as `jsonb`.
+//! What can be kept as a result: which JSON Postgres takes as `jsonb`, and how much of it.
 
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// The bytes of a result that are kept unless the handler's settings say otherwise.
+pub const RESULT_BYTES_MAX_DEFAULT: usize = 1024 * 1024;
 
 /// The longest number kept as a number. `jsonb` takes 16,383 digits after the point, and fails above.
 const NUMBER_BYTES_MAX: usize = 1000;

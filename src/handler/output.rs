@@ -7,11 +7,10 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
+pub use crate::storable::RESULT_BYTES_MAX_DEFAULT;
 use crate::storable::storable;
 use crate::text;
 
-/// The bytes of output kept as a result unless the handler's settings say otherwise.
-pub const RESULT_BYTES_MAX_DEFAULT: usize = 1024 * 1024;
 /// The most that settings may ask for; above it a few jobs' results would weigh more than the queue.
 pub const RESULT_BYTES_MAX_LIMIT: usize = 64 * 1024 * 1024;
 

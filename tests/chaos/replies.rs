@@ -13,13 +13,13 @@ use crate::support::proxy::{Cut, Fault, Proxy};
 use crate::support::run::{Run, percentile};
 use crate::support::site::Site;
 
-/// What a worker sends, and how many of a hundred of each are cut: so few beats that hardly ever three in a row are.
-/// Then the worker stops itself and gives back what it holds, which no answer was lost of.
+/// What a worker sends, and how many of a hundred of each are cut: beats are few, and a worker without three
+/// of them in a row stops its jobs.
 const OF_WORKERS: [(&str, u32); 7] = [
     ("job_claim", 10),
     ("job_finish", 20),
     ("job_requeue", 20),
-    ("worker_beat", 5),
+    ("worker_beat", 30),
     ("wake_arm", 5),
     ("claim_forget", 10),
     ("commit", 10),
