@@ -24,8 +24,8 @@ const STOP_GRACE: Duration = Duration::from_millis(400);
 /// How long the end of a job waits for its processes to be gone, after its handler is. They are killed by then; only
 /// the kernel can hold one up for longer.
 const GONE_WAIT: Duration = Duration::from_secs(1);
-/// The same while the worker stops: with the grace above less than the 750 ms that the last endings have.
-const GONE_WAIT_AT_STOP: Duration = Duration::from_millis(300);
+/// The same while the worker stops, from the moment its handler was told to: the last endings have 750 ms.
+const GONE_WAIT_AT_STOP: Duration = Duration::from_millis(650);
 
 /// Pause before an attempt whose connection broke is made again: soon, and no busy loop whatever breaks it.
 const UNHARMED_PAUSE: Duration = Duration::from_secs(1);
@@ -181,8 +181,10 @@ async fn until_gone(ticket: &Ticket, remains: &Remains) {
     let stops = async {
         ticket.stop.token().cancelled().await;
         // The first reason counts: a job that was cancelled before the worker stops takes its time.
-        match ticket.stop.reason() {
-            Some(StopReason::Shutdown) => tokio::time::sleep(GONE_WAIT_AT_STOP).await,
+        match (ticket.stop.reason(), ticket.stop.since()) {
+            (Some(StopReason::Shutdown), Some(since)) => {
+                tokio::time::sleep_until((since + GONE_WAIT_AT_STOP).into()).await;
+            }
             _ => std::future::pending().await,
         }
     };

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use foldhash::fast::RandomState;
 use tokio_util::sync::CancellationToken;
@@ -24,17 +25,22 @@ pub(super) enum StopReason {
 #[derive(Default, Debug)]
 pub(super) struct Stop {
     token: CancellationToken,
-    reason: OnceLock<StopReason>,
+    reason: OnceLock<(StopReason, Instant)>,
 }
 
 impl Stop {
     pub(super) fn set(&self, reason: StopReason) {
-        let _ = self.reason.set(reason);
+        let _ = self.reason.set((reason, Instant::now()));
         self.token.cancel();
     }
 
     pub(super) fn reason(&self) -> Option<StopReason> {
-        self.reason.get().copied()
+        self.reason.get().map(|(reason, _)| *reason)
+    }
+
+    /// When it was set, if it was.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.reason.get().map(|(_, at)| *at)
     }
 
     pub(super) fn token(&self) -> &CancellationToken {

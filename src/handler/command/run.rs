@@ -76,7 +76,10 @@ async fn supervise(
             End::Cut(Cut::Deadline)
         }
     };
-    let _ = timeout(PIPES_WAIT, reading.as_mut()).await;
+    // One that was cut short has no words left to wait for, and what it started must be gone soon.
+    if !matches!(end, End::Cut(_)) {
+        let _ = timeout(PIPES_WAIT, reading.as_mut()).await;
+    }
     group.kill().await;
     // Once more, for what a slow machine had no time to read; now only an escaped grandchild holds the pipes.
     let _ = timeout(PIPES_WAIT, reading).await;
