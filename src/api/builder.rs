@@ -9,7 +9,7 @@ use super::worker::Worker;
 use crate::handler::{BlockingHandler, Entry, Handler, IntoBlocking, IntoHandler, Registry, Runner};
 use crate::store::{Error, Kept, ServerUrl, Settings, Store};
 use crate::worker::Stopping;
-use crate::{JobDefaults, worker};
+use crate::{JobDefaults, config, worker};
 
 /// A worker to be: where its jobs are, what runs them, how many at once.
 #[must_use = "a builder does nothing until it is built or run"]
@@ -51,6 +51,7 @@ impl WorkerBuilder {
                 sql_connections: 4,
                 blocking_threads: 32,
                 keep_finished: true,
+                program: None,
             },
             kept: Kept { finished_days: 7, dead_days: 90, stats_days: 30 },
             registry: Registry::new(),
@@ -161,6 +162,16 @@ impl WorkerBuilder {
     pub fn keep_finished_days(mut self, days: u16) -> Self {
         self.kept.finished_days = days.into();
         self.settings.keep_finished = days > 0;
+        self
+    }
+
+    /// Gives the last try of a job that two workers were lost with a process of its own: this program, started again
+    /// with the same arguments, which must come to running this worker again. It then runs that job alone.
+    ///
+    /// Without it such a job has the whole worker for itself: the worker waits until all others have ended, and claims
+    /// nothing meanwhile.
+    pub fn last_tries_in_own_process(mut self) -> Self {
+        self.settings.program = config::program_in_memory().ok();
         self
     }
 

@@ -69,6 +69,7 @@ async fn in_worker(rig: &Rig<'_>) -> anyhow::Result<Vec<Duration>> {
     let (began, mut starts) = mpsc::unbounded_channel();
     let registry = Registry::new().with("probe", Probe(began));
     let settings = worker::Settings {
+        program: None,
         name: "bench".to_owned(),
         queues: vec!["default".to_owned()],
         concurrency: 10,

@@ -44,6 +44,7 @@ pub(super) fn worker(config: &Config) -> worker::Settings {
         sql_connections: config.worker.sql_connections,
         blocking_threads: config.worker.blocking_threads,
         keep_finished: config.retention.finished_days > 0,
+        program: config::program_in_memory().ok(),
     }
 }
 

@@ -1,8 +1,6 @@
 //! `rowcrew work`: runs a worker.
 
-use std::io::Read as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
@@ -37,9 +35,6 @@ pub(super) struct Args {
     exit_with_stdin: bool,
 }
 
-/// How long a worker whose starter is gone may take to give its jobs back; its database may be gone too.
-const ORPHAN_WAIT: Duration = Duration::from_secs(4);
-
 impl Args {
     pub(super) fn exits_with_stdin(&self) -> bool {
         self.exit_with_stdin
@@ -57,7 +52,11 @@ impl Args {
     }
 }
 
-pub(super) async fn run(config: Config, exit_with_stdin: bool) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(mut config: Config, exit_with_stdin: bool) -> anyhow::Result<ExitCode> {
+    let worker = settings::worker(&config);
+    if worker.is_for_one_job() {
+        one_child_each(&mut config);
+    }
     let registry = settings::registry(&config)?;
     anyhow::ensure!(
         registry.iter().next().is_some(),
@@ -70,17 +69,30 @@ pub(super) async fn run(config: Config, exit_with_stdin: bool) -> anyhow::Result
     let (stop, stopping) = watch::channel(Stopping::No);
     if exit_with_stdin {
         let stop = stop.clone();
-        std::thread::spawn(move || stop_at_end_of_stdin(&stop));
+        std::thread::spawn(move || worker::stop_at_end_of_stdin(&stop));
     }
     let stopper = tokio::spawn(stop_on_signals(stop)?);
     store.check_ready().await?;
-    maintenance::prepare(&store, kept).await?;
-    let upkeep = tokio::spawn(maintenance::run(store.clone(), kept));
-    let outcome = worker::run(store, registry, settings::worker(&config), stopping).await;
-    upkeep.abort();
+    let upkeep = if worker.is_for_one_job() {
+        None
+    } else {
+        maintenance::prepare(&store, kept).await?;
+        Some(tokio::spawn(maintenance::run(store.clone(), kept)))
+    };
+    let outcome = worker::run(store, registry, worker, stopping).await;
+    upkeep.inspect(tokio::task::JoinHandle::abort);
     stopper.abort();
     outcome?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// One job needs no more.
+fn one_child_each(config: &mut Config) {
+    for handler in config.handlers.values_mut() {
+        if let Run::Process(process) = &mut handler.run {
+            process.processes = 1;
+        }
+    }
 }
 
 /// Starts the guard where jobs may run as processes.
@@ -94,13 +106,4 @@ fn guard_children(config: &Config) -> anyhow::Result<()> {
     let started = config::program_in_memory().and_then(guard::start);
     started
         .context("the guard of child processes cannot be started; check the limits of processes and memory")
-}
-
-/// On a thread of its own: a runtime would wait for the read before it ends.
-fn stop_at_end_of_stdin(stop: &watch::Sender<Stopping>) {
-    let mut stdin = std::io::stdin().lock();
-    while matches!(stdin.read(&mut [0; 64]), Ok(1..)) {}
-    stop.send_replace(Stopping::Now);
-    std::thread::sleep(ORPHAN_WAIT);
-    std::process::exit(1);
 }

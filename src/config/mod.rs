@@ -38,7 +38,9 @@ pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use retention::Retention;
 pub use secret::redact_url;
-pub use sources::{Overrides, Sources, environment, program, program_in_memory, scratch};
+pub use sources::{
+    Overrides, Sources, arguments, environment, program, program_in_memory, scratch, variable,
+};
 pub use worker::Worker;
 
 use layers::Layers;

@@ -51,6 +51,16 @@ pub fn program_in_memory() -> std::io::Result<PathBuf> {
     if own.exists() { Ok(own) } else { program() }
 }
 
+/// What this program was started with, its own name first.
+pub fn arguments() -> std::env::ArgsOs {
+    std::env::args_os()
+}
+
+/// A variable that is no setting: one process says something to another with it.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// The folder for files that are soon gone.
 pub fn scratch() -> PathBuf {
     std::env::temp_dir()

@@ -74,6 +74,13 @@ impl Registry {
         self
     }
 
+    /// The handler of this kind alone.
+    #[must_use]
+    pub fn only(mut self, kind: &str) -> Self {
+        self.entries.retain(|name, _| &**name == kind);
+        self
+    }
+
     /// What runs this kind.
     pub fn get(&self, kind: &str) -> Option<&Entry> {
         self.entries.get(kind)

@@ -13,7 +13,7 @@ use super::migrate::lock_key;
 use super::session::Params;
 use super::time::{JsonText, Moment};
 use super::{Error, Store};
-use crate::{Job, JobId, WorkerId};
+use crate::{ClaimId, Job, JobId, WorkerId};
 
 /// The first half of the advisory locks by which claims take turns: "rowt".
 const TURN_CLASS: i64 = 0x726f_7774;
@@ -94,6 +94,19 @@ impl Store {
             self.query_each(&self.statements.job_claim, params, each).await?;
         }
         jobs
+    }
+
+    /// Takes a job over from the worker that holds it by `claim_id`; `None` when it holds it no more.
+    pub async fn take_over(
+        &self,
+        worker_id: WorkerId,
+        batch: i64,
+        id: JobId,
+        claim_id: ClaimId,
+    ) -> Result<Option<Claimed>, Error> {
+        let params: Params<'_> = &[&worker_id, &batch, &id, &claim_id];
+        let rows = self.query(&self.statements.job_take_over, params).await?;
+        rows.first().map(|row| claimed(row, &mut Names::default(), &mut Names::default())).transpose()
     }
 
     /// Settles a claim whose answer was lost, and answers how many jobs it gave back, and of how many somebody has locked

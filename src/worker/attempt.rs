@@ -314,6 +314,18 @@ pub(super) fn given_back(shared: &Shared, ticket: &Ticket) -> Ended {
     Ended { ending, written: false, held_up: HeldUp::Never, batch: ticket.batch, attempt: None }
 }
 
+/// A job that another process has taken over: nothing is to be written.
+pub(super) fn handed_over(shared: &Shared, ticket: &Ticket) -> Ended {
+    Ended { written: true, ..given_back(shared, ticket) }
+}
+
+/// A job that has not begun and cannot for now; it costs no attempt.
+pub(super) fn put_off(shared: &Shared, ticket: &Ticket, pause: Duration, why: String) -> Ended {
+    let wait = pause.mul_f64(0.5 + fastrand::f64());
+    let fate = Fate::Deferred { wait_ms: wait.as_millis() as i64, message: why };
+    Ended { ending: shared.ending(&ticket.job, fate), ..given_back(shared, ticket) }
+}
+
 /// A job whose kind has no handler here after all; it cannot be claimed, so this is a fault of ours.
 pub(super) fn unknown_kind(shared: &Shared, ticket: &Ticket) -> Ended {
     let failure = Failure::retry_as(

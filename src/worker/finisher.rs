@@ -67,7 +67,7 @@ pub(super) async fn run(
             waiting.push(one);
         }
         let now = next_group(&mut waiting);
-        let back = now.iter().any(|e| matches!(e.ending.fate, Fate::Released));
+        let back = now.iter().any(|e| !e.written && matches!(e.ending.fate, Fate::Released));
         for ended in write_group(&shared, now).await {
             write_later(&shared, ended, again.clone());
         }
@@ -96,8 +96,12 @@ async fn write_group(shared: &Shared, mut group: Vec<Ended>) -> Vec<Ended> {
     let claim = |ended: &Ended| (ended.ending.id, ended.ending.claim_id);
     let older = shared.held.strike(group.iter().map(claim));
     if !older.is_empty() {
-        shared.count_stale(older.len(), older.iter().map(|(id, _)| *id));
-        group.retain(|ended| !older.contains(&claim(ended)));
+        let late = |ended: &Ended| !ended.written && older.contains(&claim(ended));
+        let ids: Vec<JobId> =
+            group.extract_if(.., |ended| late(ended)).map(|ended| ended.ending.id).collect();
+        if !ids.is_empty() {
+            shared.count_stale(ids.len(), ids.into_iter());
+        }
     }
     let mut held_up = Vec::new();
     // One lock is seldom alone, and the one that was met before may still be held. And a worker that stops has no time

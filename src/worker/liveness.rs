@@ -277,6 +277,7 @@ impl Life {
 
     async fn beaten(&mut self, sent_at: Instant, clock: Moment) {
         self.beaten.send_replace(sent_at);
+        self.shared.entered.cancel();
         self.shared.tally.set_clock(clock);
         self.shared.database_works(DatabaseWay::Beat);
         self.beats = (self.beats + 1) % BEATS_A_LOOK;

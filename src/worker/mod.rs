@@ -17,6 +17,7 @@ pub mod hot;
 mod lanes;
 mod liveness;
 mod other_database;
+mod own_process;
 mod pace;
 mod pauses;
 mod progress;
@@ -26,6 +27,7 @@ mod trouble;
 mod verdict;
 mod watcher;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,16 +35,19 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::handler::Registry;
 use crate::store::{Carries, Ending, Error, Fate, Registration, Store};
 use crate::{Job, JobId, WorkerId};
 
 pub use other_database::SqlElsewhere;
+pub(crate) use own_process::stop_at_end_of_stdin;
 
 use broken::Broken;
 use finisher::Ended;
 use held::{Held, StopReason};
+use own_process::OneJob;
 use pauses::Pauses;
 use tally::Tally;
 use trouble::{DatabaseWay, Trouble};
@@ -66,6 +71,25 @@ pub struct Settings {
     pub blocking_threads: usize,
     /// Whether finished jobs are kept at all.
     pub keep_finished: bool,
+    /// This program, if it comes to [`run`] again when it is started again with the same arguments: then a job that
+    /// two workers were lost with has its last try in a process of its own, and the others go on meanwhile. Without it,
+    /// such a job has the whole worker for itself.
+    pub program: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Whether this process was started for the last try of one job, and is to do nothing else.
+    pub fn is_for_one_job(&self) -> bool {
+        OneJob::of_settings(self).is_some()
+    }
+
+    /// As those of a worker that runs this job only.
+    fn for_one(mut self, one: &OneJob) -> Self {
+        self.name = format!("{} (job {})", self.name, one.id);
+        self.queues.clear();
+        self.concurrency = 1;
+        self
+    }
 }
 
 /// How a worker is asked to stop.
@@ -121,8 +145,12 @@ struct Shared {
     broken: Broken,
     /// What is known of the database, for the log.
     trouble: Trouble,
+    /// A beat has gone through: should this worker die now, the others see it at once by its lock.
+    entered: CancellationToken,
     /// The time to drain is over: the last endings are written, and wait for nobody.
     leaving: AtomicBool,
+    /// The same for those who wait for processes of jobs.
+    stopped: CancellationToken,
     gave_up: AtomicBool,
     /// No beat goes through: others may take this worker for lost, so it claims nothing.
     silent: AtomicBool,
@@ -148,13 +176,30 @@ pub async fn run(
     settings: Settings,
     stopping: watch::Receiver<Stopping>,
 ) -> Result<(), Error> {
+    match OneJob::of_settings(&settings) {
+        Some(one) => {
+            let stopping = own_process::until_orphaned(stopping);
+            Box::pin(work(store, registry.only(&one.kind), settings.for_one(&one), stopping)).await
+        }
+        None => Box::pin(work(store, registry, settings, stopping)).await,
+    }
+}
+
+async fn work(
+    store: Store,
+    registry: Registry,
+    settings: Settings,
+    stopping: watch::Receiver<Stopping>,
+) -> Result<(), Error> {
     let sql_store = store.for_transactions(settings.sql_connections)?;
     // What somebody has locked must not hold up the rest of the worker.
     let hot = store.for_hot_path(finisher::LOCK_WAIT)?;
     let store = store.with_lock_timeout(finisher::LOCK_WAIT)?;
     store.check_ready().await?;
     check::handlers(&store, &registry).await?;
-    tell_what_is_carried(&store, settings.poll).await;
+    if !settings.is_for_one_job() {
+        tell_what_is_carried(&store, settings.poll).await;
+    }
     let blocking = registry.has_blocking().then(|| blocking::Blocking::new(settings.blocking_threads));
     let pauses = Pauses::default();
     pauses.learn(pauses.version(), store.paused_kinds().await?);
@@ -186,7 +231,9 @@ pub async fn run(
         locked: AtomicU64::new(0),
         broken: Broken::default(),
         trouble: Trouble::default(),
+        entered: CancellationToken::new(),
         leaving: AtomicBool::new(false),
+        stopped: CancellationToken::new(),
         gave_up: AtomicBool::new(false),
         silent: AtomicBool::new(false),
         beaten_at: Mutex::new(std::time::Instant::now()),

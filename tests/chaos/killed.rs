@@ -130,7 +130,7 @@ async fn c02_a_worker_that_was_frozen_cannot_end_a_job_that_was_given_away() {
 /// Executions of which the job was claimed anew before they ended.
 fn zombies(evidence: &Evidence) -> usize {
     let mut last = std::collections::HashMap::new();
-    for one in evidence.transitions.iter().filter(|one| one.what == "claimed") {
+    for one in evidence.transitions.iter().filter(|one| ["claimed", "handed"].contains(&&*one.what)) {
         last.insert(one.job, one.claim);
     }
     evidence
@@ -143,9 +143,19 @@ fn zombies(evidence: &Evidence) -> usize {
 /// Poison: jobs that take their worker down, among many that do not. A supervisor starts workers again.
 #[tokio::test(flavor = "multi_thread")]
 async fn c05_jobs_that_take_their_workers_down_are_buried_after_three_crashes_and_blame_nobody_else() {
-    let run = Run::begin("C05");
+    Box::pin(poisoned(Run::begin("C05"), true)).await;
+}
+
+/// The same in programs that cannot give a job a process of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn c05w_the_same_where_the_last_try_of_a_job_has_its_whole_worker_for_itself() {
+    Box::pin(poisoned(Run::begin("C05w"), false)).await;
+}
+
+async fn poisoned(run: Run, own_processes: bool) {
     let site = Site::shared(&run).await;
     let mut crew = Crew::new(&site);
+    crew.order.own_processes = own_processes;
     crew.start(&site, 2).await;
     let load = Load { long_percent: 0, fail_percent: 0, ..Load::usual(run.size(400, 5_000)) };
     let poisons: i64 = run.size(2, 5);

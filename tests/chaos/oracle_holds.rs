@@ -92,6 +92,7 @@ fn each_invariant_is_broken_by_what_it_forbids() {
     );
     assert_eq!(broken(|e| e.transitions[11].claim = Some(11)), ["I3"], "ended under an older claim");
     assert_eq!(broken(|e| e.transitions.push(transition("stolen", 2, Some(15), 58))), ["I3"]);
+    assert_eq!(broken(|e| e.transitions.push(transition("handed", 2, Some(15), 58))), ["I3"], "it had begun");
     assert_eq!(broken(|e| e.transitions.swap(4, 10)), ["I3", "I4"], "claims in another order");
     assert_eq!(broken(|e| e.ledger.push(entry(1, 12, 9, "start", 40))), ["I5"], "two starts of a claim");
     assert_eq!(broken(|e| e.ledger.push(entry(1, 77, 9, "start", 40))), ["I5"], "a claim that never was");

@@ -38,6 +38,7 @@ impl Dispatch {
             if now >= over && !told_to_stop {
                 told_to_stop = true;
                 self.shared.leaving.store(true, Ordering::Relaxed);
+                self.shared.stopped.cancel();
                 self.shared.stop_everything(StopReason::Shutdown);
             }
             self.give_back_waiting();

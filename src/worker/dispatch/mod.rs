@@ -8,6 +8,7 @@ mod drain;
 mod limit;
 mod pauses;
 mod start;
+mod suspects;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,11 +22,13 @@ use tokio::time::Instant;
 use super::finisher::Ended;
 use super::held::Ticket;
 use super::lanes::Lanes;
+use super::own_process::OneJob;
 use super::pace::{Idle, Pace, Turns};
 use super::{Settings, Shared, Signal, Stopping, attempt};
 use crate::handler::Registry;
 use claims::{Answer, next_answer};
 use limit::Limit;
+use suspects::OWN_PROCESSES_MAX;
 
 /// The most jobs of one claim: beyond it a claim gains nothing and holds its locks longer.
 const BATCH_MAX: usize = 1_000;
@@ -41,7 +44,15 @@ pub(super) async fn run(
     ended: mpsc::UnboundedSender<Ended>,
     mut stopping: watch::Receiver<Stopping>,
 ) -> Instant {
+    // What is claimed before the crew can see this worker die would be missed for long.
+    tokio::select! {
+        () = shared.entered.cancelled() => {}
+        Ok(_) = stopping.wait_for(|asked| *asked != Stopping::No) => {}
+    }
     let mut dispatch = Dispatch::new(shared, ended);
+    if let Some(one) = OneJob::of_settings(&dispatch.shared.settings) {
+        return dispatch.run_one(one, heard, stopping).await;
+    }
     while *stopping.borrow_and_update() == Stopping::No {
         dispatch.mind_pauses();
         dispatch.start_jobs();
@@ -72,8 +83,10 @@ struct Dispatch {
     coming: usize,
     /// The slow sweep that is on its way, and how many of them are asked of it.
     sweeping: Option<(i64, usize)>,
-    /// Jobs that took their worker down too often: each runs alone.
+    /// Jobs that took their worker down too often, and wait to run alone.
     suspects: VecDeque<Ticket>,
+    own_processes: Arc<Semaphore>,
+    /// One has this process for itself.
     alone: bool,
     /// Nothing is claimed any more.
     draining: bool,
@@ -141,6 +154,7 @@ impl Dispatch {
             coming: 0,
             sweeping: None,
             suspects: VecDeque::new(),
+            own_processes: Arc::new(Semaphore::new(OWN_PROCESSES_MAX)),
             alone: false,
             draining: false,
             claiming: FuturesUnordered::new(),
@@ -158,7 +172,7 @@ impl Dispatch {
 
     /// Jobs the next claim of this order may bring.
     fn room(&mut self) -> usize {
-        if self.draining || self.alone || !self.suspects.is_empty() || self.shared.is_silent() {
+        if self.draining || self.is_for_suspects() || self.shared.is_silent() {
             return 0;
         }
         if self.shared.refused.load(Ordering::Relaxed) >= REFUSED_MAX {
@@ -243,12 +257,14 @@ impl Dispatch {
         false
     }
 
+    /// What limits the jobs of a kind beside the slots of the worker.
+    fn limit_of(&self, kind: &Arc<str>) -> Option<&Limit> {
+        self.orders.iter().find(|kinds| kinds.names.contains(kind))?.limit.as_ref()
+    }
+
     /// Where a job waits for a slot: kinds with a limit of their own wait apart.
     fn queue_of(&mut self, ticket: &Ticket) -> &mut VecDeque<Ticket> {
-        let own = self
-            .orders
-            .iter_mut()
-            .find(|kinds| kinds.limit.is_some() && kinds.names.contains(&ticket.job.kind));
+        let own = self.orders.iter_mut().find(|kinds| kinds.names.contains(&ticket.job.kind));
         match own.and_then(|kinds| kinds.limit.as_mut()) {
             Some(limit) => &mut limit.waiting,
             None => &mut self.buffer,

@@ -1,6 +1,5 @@
 //! Starts jobs as slots become free.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,10 +17,11 @@ impl Dispatch {
         if self.shared.is_silent() {
             return;
         }
-        if !self.suspects.is_empty() || self.alone {
-            self.start_suspect();
+        if self.is_for_suspects() {
+            self.start_suspect_alone();
             return;
         }
+        self.start_own_processes();
         for at in 0..self.orders.len() {
             self.give_back_shut(at);
             while let Some(limit) = &mut self.orders[at].limit
@@ -52,25 +52,8 @@ impl Dispatch {
         }
     }
 
-    /// A suspect runs alone, so that a crash is blamed on nobody else; the others wait elsewhere meanwhile.
-    fn start_suspect(&mut self) {
-        let all = self.shared.settings.concurrency;
-        let idle = self.slots.available_permits() == all;
-        self.alone &= !idle;
-        if let Some(suspect) = (idle && !self.alone).then(|| self.suspects.pop_front()).flatten() {
-            self.alone = true;
-            let slots = self.slots.clone().try_acquire_many_owned(all as u32).expect("all are free");
-            self.start(suspect, slots, None, None);
-        } else {
-            // Other suspects wait here for the workers to be idle, but not for the one that runs.
-            let keep = if self.alone { VecDeque::new() } else { std::mem::take(&mut self.suspects) };
-            self.give_back_waiting();
-            self.suspects = keep;
-        }
-    }
-
     /// Starts a job in its slot, and in one of its kind's own and on a thread where these are limited.
-    fn start(
+    pub(super) fn start(
         &mut self,
         ticket: Ticket,
         slot: OwnedSemaphorePermit,

@@ -43,6 +43,7 @@ impl Crew {
             drain_ms: 25_000,
             prepare: true,
             effect_ms: 0,
+            own_processes: true,
             faketime: None,
             strikes: None,
         };

@@ -34,6 +34,10 @@ pub(crate) const INVARIANTS: [(&str, Check); 11] = [
     ("I11 one job at most for each key", keys_once),
 ];
 
+fn is_claim(transition: &Transition) -> bool {
+    matches!(transition.what.as_str(), "claimed" | "handed")
+}
+
 fn is_end(transition: &Transition) -> bool {
     matches!(transition.what.as_str(), "completed" | "cancelled" | "dead")
 }
@@ -65,12 +69,20 @@ fn one_end(evidence: &Evidence, allowed: &Allowed) -> Vec<String> {
 
 fn last_claim_ends(evidence: &Evidence, _: &Allowed) -> Vec<String> {
     let mut wrong = Vec::new();
+    let started: BTreeSet<(i64, i64)> =
+        evidence.ledger.iter().map(|entry| (entry.job, entry.claim)).collect();
     for (job, all) in evidence.by_job() {
         let mut latest = None;
         let mut removed_under = None;
         for one in all {
             match one.what.as_str() {
                 "claimed" => latest = one.claim,
+                "handed" => {
+                    let before = std::mem::replace(&mut latest, one.claim);
+                    if before.is_none_or(|before| started.contains(&(job, before))) {
+                        wrong.push(format!("job {job} was handed over after it had begun"));
+                    }
+                }
                 "stolen" => wrong.push(format!("job {job} was claimed while it ran under a claim")),
                 "removed" => removed_under = one.claim,
                 // The ending's own word says under which claim it was reached.
@@ -103,7 +115,7 @@ fn last_claim_ends(evidence: &Evidence, _: &Allowed) -> Vec<String> {
 fn claims_grow(evidence: &Evidence, _: &Allowed) -> Vec<String> {
     let mut last: HashMap<i64, i64> = HashMap::new();
     let mut wrong = Vec::new();
-    for one in evidence.transitions.iter().filter(|one| one.what == "claimed") {
+    for one in evidence.transitions.iter().filter(|one| is_claim(one)) {
         let claim = one.claim.unwrap_or_default();
         if let Some(before) = last.insert(one.job, claim).filter(|before| *before >= claim) {
             wrong.push(format!("job {} was claimed under {before} and then under {claim}", one.job));
@@ -121,7 +133,7 @@ fn executions_bounded(evidence: &Evidence, _: &Allowed) -> Vec<String> {
     let claimed: BTreeSet<(i64, i64)> = evidence
         .transitions
         .iter()
-        .filter(|one| one.what == "claimed")
+        .filter(|one| is_claim(one))
         .map(|one| (one.job, one.claim.unwrap_or_default()))
         .collect();
     for (execution, count) in starts {

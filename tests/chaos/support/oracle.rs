@@ -181,7 +181,7 @@ impl Evidence {
         for one in &self.transitions {
             let under = (one.job, one.claim.unwrap_or_default());
             match one.what.as_str() {
-                "claimed" => claimed.extend([(under, one.at)]),
+                "claimed" | "handed" => claimed.extend([(under, one.at)]),
                 "returned" if !started.contains(&under) && one.said.is_none() => {
                     held.extend(claimed.get(&under).map(|at| clock::ms(*at, one.at)));
                 }

@@ -35,6 +35,8 @@ pub(crate) struct Order {
     pub prepare: bool,
     /// How long the statement of the SQL handler takes beside its effect.
     pub effect_ms: u32,
+    /// Whether a job that two workers were lost with gets a process of its own.
+    pub own_processes: bool,
     /// How its wall clock is shifted, in the words of faketime.
     pub faketime: Option<String>,
     /// With the feature `chaos`: the seed, and how many in a thousand calls to the database go wrong.
@@ -96,6 +98,7 @@ async fn work(order: Order) -> Result<(), Box<dyn std::error::Error>> {
         poll: Duration::from_secs(1),
         sql_connections: 4,
         keep_finished: true,
+        program: std::env::current_exe().ok().filter(|_| order.own_processes),
     };
     let registry = registry(&order.ledger, order.effect_ms)?;
     let outcome = loop {
