@@ -195,6 +195,8 @@ async fn work(
     // What somebody has locked must not hold up the rest of the worker.
     let hot = store.for_hot_path(finisher::LOCK_WAIT)?;
     let store = store.with_lock_timeout(finisher::LOCK_WAIT)?;
+    // One job has nothing hot, and need not have another connection.
+    let hot = if settings.is_for_one_job() { store.clone() } else { hot };
     store.check_ready().await?;
     check::handlers(&store, &registry).await?;
     if !settings.is_for_one_job() {

@@ -36,7 +36,38 @@ impl State {
             Statement::Claim { worker, batch } => drop(self.claim(*worker, *batch)),
             Statement::Finish(group) => self.finish(group, rules),
             Statement::Rescue { worker } => self.strike_out(*worker),
+            Statement::TakeOver { job, claim } => self.take_over(*job, *claim, rules),
         }
+    }
+
+    /// A process is started for a job.
+    pub(crate) fn hand_over(&mut self, ticket: Ticket) {
+        self.processes[SUBJECT].ends(ticket, Stage::Handed);
+        self.underway.insert(Statement::TakeOver { job: ticket.job, claim: ticket.claim });
+    }
+
+    /// It has said that it has the job, or is not waited for any more.
+    pub(crate) fn wait_no_more(&mut self, ticket: Ticket, then: Stage) {
+        self.processes[SUBJECT].ends(ticket, then);
+        self.taken.remove(&(ticket.job, ticket.claim));
+    }
+
+    /// `job_take_over.sql`; the process that sends it hears the answer, begins, and says so.
+    fn take_over(&mut self, job: Job, under: Claim, rules: Rules) {
+        let Row::Running { claim, .. } = self.jobs[job] else { return };
+        if claim != under && rules != Rules::TakeOverById {
+            return;
+        }
+        let (worker, batch, claim) = (self.processes[REST].worker, self.unused_batch(), self.next_claim);
+        self.next_claim += 1;
+        self.jobs[job] = Row::Running { claim, worker };
+        self.claims.insert((worker, batch), (claim, vec![job]));
+        let waits = |ticket: &Ticket| (ticket.job, ticket.claim, ticket.stage) == (job, under, Stage::Handed);
+        if self.processes[SUBJECT].tickets.iter().any(waits) {
+            self.taken.insert((job, under));
+        }
+        let answer = Some(vec![(job, claim)]);
+        self.processes[REST].take_in(&Claiming { worker, batch, answer }, rules);
     }
 
     /// `job_claim.sql`; an empty answer also when the batch is recorded already, which fails.
@@ -138,6 +169,7 @@ impl State {
         let worker = self.processes[SUBJECT].worker;
         let dead = Process { life: Life::Dead, ..Process::new(worker) };
         let gone = std::mem::replace(&mut self.processes[SUBJECT], dead);
+        self.taken.clear();
         let claim = gone.claiming.filter(|claim| claim.answer.is_none());
         self.underway
             .extend(claim.map(|claim| Statement::Claim { worker: claim.worker, batch: claim.batch }));
@@ -155,7 +187,7 @@ impl State {
         let underway = self.underway.iter().flat_map(|statement| match statement {
             Statement::Claim { batch, .. } => vec![*batch],
             Statement::Finish(group) => group.batches.clone(),
-            Statement::Rescue { .. } => vec![],
+            Statement::Rescue { .. } | Statement::TakeOver { .. } => vec![],
         });
         let recorded = self.claims.keys().map(|(_, batch)| *batch);
         let used: BTreeSet<Batch> =

@@ -4,6 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::state::{Claiming, Group, Life, Process, Rules, Stage, Ticket, Worker};
 
+impl Ticket {
+    /// Its process has nothing to do with it any more but to write how it ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        !matches!(self.stage, Stage::Runs | Stage::Handed)
+    }
+}
+
 impl Process {
     pub(crate) fn new(worker: Worker) -> Self {
         Self {
@@ -56,7 +63,7 @@ impl Process {
     /// The finisher's group: all that has ended, less what is held under a newer claim by now.
     pub(crate) fn gather(&mut self, rules: Rules) {
         let (ended, running): (BTreeSet<_>, BTreeSet<_>) =
-            std::mem::take(&mut self.tickets).into_iter().partition(|ticket| ticket.stage != Stage::Runs);
+            std::mem::take(&mut self.tickets).into_iter().partition(Ticket::has_ended);
         self.tickets = running;
         let mut group = Group { worker: self.worker, endings: Vec::new(), batches: Vec::new() };
         for Ticket { job, claim, batch, stage } in ended {
@@ -70,7 +77,7 @@ impl Process {
             if current {
                 self.held.remove(&job);
             }
-            if current || rules == Rules::GroupWithoutStrike {
+            if stage != Stage::Gone && (current || rules == Rules::GroupWithoutStrike) {
                 group.endings.push((job, claim, stage == Stage::Completed));
             }
         }

@@ -33,6 +33,8 @@ pub(crate) enum Rules {
     ForgetNothing,
     /// A claim whose answer was lost is given back if it is there, and nothing keeps it from arriving later.
     ForgetWithoutBlock,
+    /// A process that was started for a job takes it over whoever runs it by then.
+    TakeOverById,
 }
 
 /// A row of `jobs`.
@@ -59,14 +61,28 @@ pub(crate) struct Group {
 /// A statement whose sender does not wait for it any more: it may still be executed, or never.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Statement {
-    Claim { worker: Worker, batch: Batch },
+    Claim {
+        worker: Worker,
+        batch: Batch,
+    },
     Finish(Group),
-    Rescue { worker: Worker },
+    Rescue {
+        worker: Worker,
+    },
+    /// By the process that the job was handed to.
+    TakeOver {
+        job: Job,
+        claim: Claim,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Runs,
+    /// Not begun, and handed to a process of its own, which has not said yet that it has it.
+    Handed,
+    /// It said so: nothing is to be written.
+    Gone,
     Completed,
     /// To be given back, or to be tried again.
     Released,
@@ -123,6 +139,8 @@ pub(crate) struct State {
     pub(crate) next_worker: Worker,
     pub(crate) processes: [Process; 2],
     pub(crate) underway: BTreeSet<Statement>,
+    /// Jobs taken over, by the claims they were under, of which the other worker has not heard.
+    pub(crate) taken: BTreeSet<(Job, Claim)>,
     pub(crate) faults_left: u8,
     /// An ending was written to a job that ran under another claim.
     pub(crate) trespass: bool,
@@ -140,6 +158,10 @@ pub(crate) enum Step {
     LoseClaim,
     Forget(Worker, Batch),
     HandlerEnds(Ticket),
+    /// A job gets a process of its own, which is one of the rest; it says that it has it, or is waited for no more.
+    HandOver(Ticket),
+    HearTaken(Ticket),
+    GiveUpWaiting(Ticket),
     /// The rest of the crew, which is well, does each of these at one go.
     RestClaims,
     RestEnds(Ticket, Stage),

@@ -18,6 +18,8 @@ pub(crate) struct Crew {
     /// Claims in one run at most.
     pub(crate) claims: u8,
     pub(crate) faults: u8,
+    /// Whether jobs get processes of their own.
+    pub(crate) hands_over: bool,
 }
 
 impl Crew {
@@ -30,6 +32,7 @@ impl Crew {
             next_worker: 3,
             processes: std::array::from_fn(|at| Process::new(at as u8 + 1)),
             underway: BTreeSet::new(),
+            taken: BTreeSet::new(),
             faults_left: self.faults,
             trespass: false,
             refused: false,
@@ -58,9 +61,21 @@ impl Crew {
             let answered = subject.claiming.as_ref().is_some_and(|claim| claim.answer.is_some());
             steps.extend(answered.then_some(Step::ReadClaim));
             steps.extend(subject.lost_claims.iter().map(|(worker, batch)| Step::Forget(*worker, *batch)));
-            let runs = |ticket: &&Ticket| ticket.stage == Stage::Runs;
-            steps.extend(subject.tickets.iter().filter(runs).map(|ticket| Step::HandlerEnds(*ticket)));
-            if subject.writing.is_none() && subject.tickets.iter().any(|ticket| ticket.stage != Stage::Runs) {
+            for ticket in &subject.tickets {
+                match ticket.stage {
+                    Stage::Runs => {
+                        steps.push(Step::HandlerEnds(*ticket));
+                        steps.extend(self.hands_over.then_some(Step::HandOver(*ticket)));
+                    }
+                    Stage::Handed => {
+                        steps.push(Step::GiveUpWaiting(*ticket));
+                        let taken = state.taken.contains(&(ticket.job, ticket.claim));
+                        steps.extend(taken.then_some(Step::HearTaken(*ticket)));
+                    }
+                    Stage::Gone | Stage::Completed | Stage::Released => {}
+                }
+            }
+            if subject.writing.is_none() && subject.tickets.iter().any(Ticket::has_ended) {
                 steps.push(Step::Gather);
             }
             steps.push(Step::Beat);
@@ -115,6 +130,9 @@ impl Crew {
                 state.forget(worker, batch, self.rules);
             }
             Step::HandlerEnds(ticket) => subject.ends(ticket, Stage::Completed),
+            Step::HandOver(ticket) => state.hand_over(ticket),
+            Step::HearTaken(ticket) => state.wait_no_more(ticket, Stage::Gone),
+            Step::GiveUpWaiting(ticket) => state.wait_no_more(ticket, Stage::Released),
             Step::Gather => subject.gather(self.rules),
             Step::Write => {
                 let group = subject.writing.take()?;

@@ -28,7 +28,7 @@ use super::{Settings, Shared, Signal, Stopping, attempt};
 use crate::handler::Registry;
 use claims::{Answer, next_answer};
 use limit::Limit;
-use suspects::OWN_PROCESSES_MAX;
+use suspects::{OWN_PROCESSES_MAX, PutOff};
 
 /// The most jobs of one claim: beyond it a claim gains nothing and holds its locks longer.
 const BATCH_MAX: usize = 1_000;
@@ -86,6 +86,7 @@ struct Dispatch {
     /// Jobs that took their worker down too often, and wait to run alone.
     suspects: VecDeque<Ticket>,
     own_processes: Arc<Semaphore>,
+    put_off: PutOff,
     /// One has this process for itself.
     alone: bool,
     /// Nothing is claimed any more.
@@ -155,6 +156,7 @@ impl Dispatch {
             sweeping: None,
             suspects: VecDeque::new(),
             own_processes: Arc::new(Semaphore::new(OWN_PROCESSES_MAX)),
+            put_off: PutOff::new(),
             alone: false,
             draining: false,
             claiming: FuturesUnordered::new(),

@@ -18,12 +18,33 @@ use super::Dispatch;
 
 /// Processes for one job each at once at most: each has connections of its own.
 pub(super) const OWN_PROCESSES_MAX: usize = 4;
-/// Jobs that may wait here for one of them; the others are put off, so that other workers can have them.
-const WAITING_MAX: usize = 16;
-/// For so long, give or take a half.
-const PUT_OFF: Duration = Duration::from_secs(3);
-/// The same for one whose process did not begin with it.
+/// A job that gets none is put off for so long, give or take a half, and other workers can have it. And longer by
+/// this for each that was put off before it in the last second: thousands must not be claimed and written all the time.
+const PUT_OFF: Duration = Duration::from_millis(400);
+const PUT_OFF_MORE: Duration = Duration::from_millis(10);
+/// How long one is put off whose process did not begin with it.
 const NOT_BEGUN_PAUSE: Duration = Duration::from_secs(10);
+
+/// How many jobs were put off lately.
+pub(super) struct PutOff {
+    since: Instant,
+    count: u32,
+}
+
+impl PutOff {
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now(), count: 0 }
+    }
+
+    /// For how long the next one is.
+    fn next(&mut self, now: Instant) -> Duration {
+        if now >= self.since + Duration::from_secs(1) {
+            *self = Self { since: now, count: 0 };
+        }
+        self.count += 1;
+        PUT_OFF + PUT_OFF_MORE * (self.count - 1)
+    }
+}
 
 /// What a job in a process of its own holds here: a slot, and one of its kind where that is limited.
 type Places = [Option<OwnedSemaphorePermit>; 3];
@@ -36,18 +57,15 @@ impl Dispatch {
 
     /// Starts suspects, each in a process of its own, while the others go on.
     pub(super) fn start_own_processes(&mut self) {
-        let mut waiting = VecDeque::new();
         while let Some(ticket) = self.suspects.pop_front() {
             if let Some(places) = self.places_for(&ticket) {
                 self.start_own_process(ticket, places);
-            } else if waiting.len() < WAITING_MAX {
-                waiting.push_back(ticket);
             } else {
                 let why = "it waits for a process of its own, because workers were lost with it";
-                let _ = self.ended.send(attempt::put_off(&self.shared, &ticket, PUT_OFF, why.to_owned()));
+                let pause = self.put_off.next(Instant::now());
+                let _ = self.ended.send(attempt::put_off(&self.shared, &ticket, pause, why.to_owned()));
             }
         }
-        self.suspects = waiting;
     }
 
     fn places_for(&self, ticket: &Ticket) -> Option<Places> {
