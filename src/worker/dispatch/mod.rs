@@ -28,7 +28,7 @@ use super::{Settings, Shared, Signal, Stopping, attempt};
 use crate::handler::Registry;
 use claims::{Answer, next_answer};
 use limit::Limit;
-use suspects::{OWN_PROCESSES_MAX, PutOff};
+use suspects::OWN_PROCESSES_MAX;
 
 /// The most jobs of one claim: beyond it a claim gains nothing and holds its locks longer.
 const BATCH_MAX: usize = 1_000;
@@ -86,7 +86,8 @@ struct Dispatch {
     /// Jobs that took their worker down too often, and wait to run alone.
     suspects: VecDeque<Ticket>,
     own_processes: Arc<Semaphore>,
-    put_off: PutOff,
+    /// When those of them go back again that find no process here.
+    surplus_goes_at: Instant,
     /// One has this process for itself.
     alone: bool,
     /// Nothing is claimed any more.
@@ -156,7 +157,7 @@ impl Dispatch {
             sweeping: None,
             suspects: VecDeque::new(),
             own_processes: Arc::new(Semaphore::new(OWN_PROCESSES_MAX)),
-            put_off: PutOff::new(),
+            surplus_goes_at: Instant::now(),
             alone: false,
             draining: false,
             claiming: FuturesUnordered::new(),
@@ -183,7 +184,7 @@ impl Dispatch {
         let ahead = self.pace.ahead();
         let free = self.slots.available_permits();
         let swept = self.sweeping.map_or(0, |(_, asked)| asked);
-        let waiting = self.buffer.len() + self.coming - swept;
+        let waiting = self.buffer.len() + self.suspects.len() + self.coming - swept;
         // Claim when slots are free, or when what is held in advance is half used up.
         let room = if waiting == 0 || waiting < ahead / 2 {
             (free + ahead).saturating_sub(waiting + swept)

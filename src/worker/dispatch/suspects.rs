@@ -18,33 +18,13 @@ use super::Dispatch;
 
 /// Processes for one job each at once at most: each has connections of its own.
 pub(super) const OWN_PROCESSES_MAX: usize = 4;
-/// A job that gets none is put off for so long, give or take a half, and other workers can have it. And longer by
-/// this for each that was put off before it in the last second: thousands must not be claimed and written all the time.
-const PUT_OFF: Duration = Duration::from_millis(400);
-const PUT_OFF_MORE: Duration = Duration::from_millis(10);
+/// Jobs that wait here for one of them. The others go back to other workers, which may have one free.
+const WAITING_MAX: usize = 2;
+/// At most so often, and more rarely by this for each: thousands must not go back and forth all the time.
+const GIVE_BACK_EVERY: Duration = Duration::from_millis(250);
+const GIVE_BACK_MORE: Duration = Duration::from_millis(5);
 /// How long one is put off whose process did not begin with it.
 const NOT_BEGUN_PAUSE: Duration = Duration::from_secs(10);
-
-/// How many jobs were put off lately.
-pub(super) struct PutOff {
-    since: Instant,
-    count: u32,
-}
-
-impl PutOff {
-    pub(super) fn new() -> Self {
-        Self { since: Instant::now(), count: 0 }
-    }
-
-    /// For how long the next one is.
-    fn next(&mut self, now: Instant) -> Duration {
-        if now >= self.since + Duration::from_secs(1) {
-            *self = Self { since: now, count: 0 };
-        }
-        self.count += 1;
-        PUT_OFF + PUT_OFF_MORE * (self.count - 1)
-    }
-}
 
 /// What a job in a process of its own holds here: a slot, and one of its kind where that is limited.
 type Places = [Option<OwnedSemaphorePermit>; 3];
@@ -57,15 +37,22 @@ impl Dispatch {
 
     /// Starts suspects, each in a process of its own, while the others go on.
     pub(super) fn start_own_processes(&mut self) {
+        let mut waiting = VecDeque::new();
         while let Some(ticket) = self.suspects.pop_front() {
-            if let Some(places) = self.places_for(&ticket) {
-                self.start_own_process(ticket, places);
-            } else {
-                let why = "it waits for a process of its own, because workers were lost with it";
-                let pause = self.put_off.next(Instant::now());
-                let _ = self.ended.send(attempt::put_off(&self.shared, &ticket, pause, why.to_owned()));
+            match self.places_for(&ticket) {
+                Some(places) => self.start_own_process(ticket, places),
+                None => waiting.push_back(ticket),
             }
         }
+        let now = Instant::now();
+        if waiting.len() > WAITING_MAX && now >= self.surplus_goes_at {
+            let surplus = waiting.split_off(WAITING_MAX);
+            self.surplus_goes_at = now + GIVE_BACK_EVERY + GIVE_BACK_MORE * surplus.len() as u32;
+            for ticket in surplus {
+                let _ = self.ended.send(attempt::given_back(&self.shared, &ticket));
+            }
+        }
+        self.suspects = waiting;
     }
 
     fn places_for(&self, ticket: &Ticket) -> Option<Places> {
