@@ -4,11 +4,13 @@
 --
 -- Params:  $1 worker_id int8, $2 batch int8, $3 kinds text[], $4 at_most int8,
 --          $5 queues text[], $6 priorities int2[], $7 after_due_at timestamptz[], $8 after_id int8[]
--- Returns: id int8, claim_id int8, kind text, queue text, priority int2, payload jsonb, attempts int4,
+-- Returns: id int8, claim_id int8, kind text, queue text, priority int2,
+--          payload jsonb (null for a large one, so that a claim has 16 MB at most: see job_payload), attempts int4,
 --          created_at timestamptz, due_at timestamptz, claimed_at timestamptz, expires_at timestamptz,
 --          keep bool (whether it is kept when it is finished),
 --          extra jsonb (what few jobs have: {"crashes", "max_attempts", "backoff", "timeout_ms", "cancelled",
---          "traceparent"}; null for the others, because each column of its own costs every job)
+--          "traceparent", "payload_bytes" that it can have at most}; null for the others, because each column of
+--          its own costs every job)
 -- Locks:   the rows it takes, in the order of their lanes; never waits for one
 -- Plan:    Index Scan using jobs_ready, Tid Scan on jobs, Index Only Scan using frontiers_newest
 with claimed as (
@@ -56,16 +58,24 @@ with claimed as (
         ))
         and j.state = 'available'
     returning
-        j.id, j.claim_id, j.kind, j.queue, j.priority, j.payload, j.attempts,
+        j.id, j.claim_id, j.kind, j.queue, j.priority,
+        case
+            when pg_column_size(j.payload) <= 4096
+                or pg_column_size(j.payload) <= 16384 and pg_column_compression(j.payload) is null
+            then j.payload
+        end as payload,
+        j.attempts,
         j.created_at, j.due_at, j.claimed_at, j.expires_at,
         j.queue <> all (array(select q.name from rowcrew.queues q where q.retention = interval '0')) as keep,
         case
             when j.crashes > 0 or j.max_attempts is not null or j.backoff is not null or j.timeout is not null
-                or j.cancel_requested_at is not null or j.meta is not null
+                or j.cancel_requested_at is not null or j.meta is not null or pg_column_size(j.payload) > 4096
             then jsonb_build_object(
                 'crashes', j.crashes, 'max_attempts', j.max_attempts, 'backoff', j.backoff,
                 'timeout_ms', (extract(epoch from j.timeout) * 1000)::bigint,
-                'cancelled', j.cancel_requested_at is not null, 'traceparent', j.meta ->> 'traceparent'
+                'cancelled', j.cancel_requested_at is not null, 'traceparent', j.meta ->> 'traceparent',
+                'payload_bytes', pg_column_size(j.payload)::bigint
+                    * case pg_column_compression(j.payload) when 'pglz' then 90 when 'lz4' then 255 else 1 end
             )
         end as extra
 ),

@@ -13,16 +13,24 @@ with claimed as (
     set claimed_by = $1, claim_id = (select nextval('rowcrew.claim_ids')), claimed_at = now()
     where j.shard = 0 and j.id = $3 and j.claim_id = $4 and j.state = 'running'
     returning
-        j.id, j.claim_id, j.kind, j.queue, j.priority, j.payload, j.attempts,
+        j.id, j.claim_id, j.kind, j.queue, j.priority,
+        case
+            when pg_column_size(j.payload) <= 4096
+                or pg_column_size(j.payload) <= 16384 and pg_column_compression(j.payload) is null
+            then j.payload
+        end as payload,
+        j.attempts,
         j.created_at, j.due_at, j.claimed_at, j.expires_at,
         j.queue <> all (array(select q.name from rowcrew.queues q where q.retention = interval '0')) as keep,
         case
             when j.crashes > 0 or j.max_attempts is not null or j.backoff is not null or j.timeout is not null
-                or j.cancel_requested_at is not null or j.meta is not null
+                or j.cancel_requested_at is not null or j.meta is not null or pg_column_size(j.payload) > 4096
             then jsonb_build_object(
                 'crashes', j.crashes, 'max_attempts', j.max_attempts, 'backoff', j.backoff,
                 'timeout_ms', (extract(epoch from j.timeout) * 1000)::bigint,
-                'cancelled', j.cancel_requested_at is not null, 'traceparent', j.meta ->> 'traceparent'
+                'cancelled', j.cancel_requested_at is not null, 'traceparent', j.meta ->> 'traceparent',
+                'payload_bytes', pg_column_size(j.payload)::bigint
+                    * case pg_column_compression(j.payload) when 'pglz' then 90 when 'lz4' then 255 else 1 end
             )
         end as extra
 ),

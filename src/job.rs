@@ -46,6 +46,9 @@ pub struct Job {
     pub priority: i16,
     /// The payload as JSON text, exactly as Postgres prints the `jsonb`.
     pub payload: Box<str>,
+    /// Bytes that a large payload can have at most, while it is still to be fetched; handlers have it whole, and `None`
+    /// here.
+    pub payload_left: Option<usize>,
     /// Tries begun so far, this one included: 1 on the first.
     pub attempt: i32,
     /// Times a worker died while running it.
@@ -80,6 +83,7 @@ impl Job {
             queue: "default".into(),
             priority: PRIORITY_NORMAL,
             payload: "{}".into(),
+            payload_left: None,
             attempt: 1,
             crashes: 0,
             max_attempts: None,

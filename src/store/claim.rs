@@ -109,6 +109,16 @@ impl Store {
         rows.first().map(|row| claimed(row, &mut Names::default(), &mut Names::default())).transpose()
     }
 
+    /// The payload of a job that was too large to come with its claim, as JSON text; `None` when the claim holds the job
+    /// no more.
+    pub async fn payload(&self, job: &Job) -> Result<Option<Box<str>>, Error> {
+        let params: Params<'_> = &[&job.id, &job.claim_id];
+        let mut payload: Option<Box<str>> = None;
+        let take = |row: Row| payload = Some(row.get::<_, JsonText<'_>>(0).0.into());
+        self.query_each(&self.statements.job_payload, params, take).await?;
+        Ok(payload)
+    }
+
     /// Settles a claim whose answer was lost, and answers how many jobs it gave back, and of how many somebody has locked
     /// the rows: for these it is to be called again.
     pub async fn forget_claim(&self, worker_id: WorkerId, batch: i64) -> Result<(u64, u64), Error> {
@@ -173,6 +183,7 @@ struct Extra<'a> {
     timeout_ms: Option<i64>,
     cancelled: bool,
     traceparent: Option<String>,
+    payload_bytes: usize,
 }
 
 fn readable(id: JobId, text: &str) -> Option<Extra<'_>> {
@@ -187,7 +198,7 @@ fn claimed(row: &Row, kinds: &mut Names, queues: &mut Names) -> Result<Claimed, 
     let (id, claim_id) = (columns.next()?, columns.next()?);
     let (kind, queue) = (kinds.get(columns.next()?), queues.get(columns.next()?));
     let priority = columns.next()?;
-    let payload: JsonText<'_> = columns.next()?;
+    let payload: Option<JsonText<'_>> = columns.next()?;
     let attempt = columns.next()?;
     let (created_at, due_at, claimed_at): (Moment, Moment, Moment) =
         (columns.next()?, columns.next()?, columns.next()?);
@@ -202,7 +213,8 @@ fn claimed(row: &Row, kinds: &mut Names, queues: &mut Names) -> Result<Claimed, 
         kind,
         queue,
         priority,
-        payload: payload.0.into(),
+        payload: payload.as_ref().map_or("", |text| text.0).into(),
+        payload_left: payload.is_none().then_some(extra.payload_bytes),
         attempt,
         crashes: extra.crashes,
         max_attempts: extra.max_attempts,

@@ -6,7 +6,7 @@
 mod settings;
 
 use std::future::Future;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{HookError, Object, PoolError};
@@ -22,6 +22,9 @@ use super::{Error, Store, Via};
 /// How long a statement waits for a server that is away before its sender hears of it: a worker that is asked to
 /// stop meanwhile must not wait for longer.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The largest row for the sake of which a connection keeps its buffer.
+const ROW_BYTES_KEPT: usize = 4 * 1024 * 1024;
 
 /// How long to wait for a turn. Many times what one takes; whoever holds it longer was stopped in the middle of it.
 const TURN_WAIT: Duration = Duration::from_secs(3);
@@ -44,17 +47,23 @@ impl Store {
     }
 
     /// As [`Store::query`], over the pool, handing on each row as it comes: an answer with large payloads is not held a
-    /// second time. After an error, rows may have been handed on.
+    /// second time. After an error, rows may have been handed on. A connection that a very large row came over is closed:
+    /// its buffer has grown with the row, and it would keep that for good.
     pub(super) async fn query_each(
         &self,
         statement: &Statement,
         params: Params<'_>,
-        each: impl FnMut(Row),
+        mut each: impl FnMut(Row),
     ) -> Result<(), Error> {
         let mut lent = call!("lend", self.lend())?;
+        let largest = AtomicUsize::new(0);
+        let each = |row: Row| {
+            largest.fetch_max(row.raw_size_bytes(), Ordering::Relaxed);
+            each(row);
+        };
         let sent = lent.client().send_each(statement, params, self.way(), each);
         let answer = self.answered(statement, sent).await;
-        lent.settled = settled(&answer);
+        lent.settled = settled(&answer) && largest.into_inner() <= ROW_BYTES_KEPT;
         answer
     }
 

@@ -13,7 +13,7 @@ use super::finisher::HeldUp;
 use super::held::{StopReason, Ticket};
 use super::tally::Attempt;
 use super::verdict::{entry, fate_of};
-use super::{Ended, Shared};
+use super::{Ended, Shared, payloads};
 use crate::handler::{Context, Entry, Remains, Runner};
 use crate::store::{Fate, SqlRun};
 use crate::{Failure, FailureClass, Job, Outcome, SqlStatement, Verdict};
@@ -57,9 +57,10 @@ pub(super) async fn run(
     thread: Option<OwnedSemaphorePermit>,
 ) -> Ended {
     let began = Instant::now();
-    let end = match refusal(&ticket) {
-        Some(end) => end,
-        None => attempt(shared, entry, &ticket, began, thread).await,
+    let end = match (refusal(&ticket), ticket.job.payload_left) {
+        (Some(end), _) => end,
+        (None, None) => attempt(shared, entry, &ticket, began, thread).await,
+        (None, Some(bytes)) => Box::pin(with_payload(shared, entry, &ticket, bytes, thread)).await,
     };
     let ran = began.elapsed();
     let job = &ticket.job;
@@ -128,6 +129,27 @@ fn fate(shared: &Shared, entry: &Entry, job: &Job, outcome: Outcome, ran: Durati
         }
     }
     fate_of(outcome, job, ran, &entry.defaults, shared.worker_id(), fastrand::f64())
+}
+
+/// An attempt whose payload is fetched first. Its time begins when it is there.
+async fn with_payload(
+    shared: &Arc<Shared>,
+    entry: &Entry,
+    ticket: &Ticket,
+    bytes: usize,
+    thread: Option<OwnedSemaphorePermit>,
+) -> End {
+    let fetched = tokio::select! {
+        fetched = payloads::fetch(shared, ticket, bytes) => fetched,
+        () = ticket.stop.token().cancelled() => {
+            return End::Stopped(ticket.stop.reason().unwrap_or(StopReason::Shutdown));
+        }
+    };
+    match fetched {
+        Ok(Some((ticket, _room))) => attempt(shared, entry, &ticket, Instant::now(), thread).await,
+        Ok(None) => End::Stopped(StopReason::ClaimLost),
+        Err(error) => End::Unharmed(format!("its payload could not be fetched: {error}")),
+    }
 }
 
 async fn attempt(

@@ -20,6 +20,7 @@ mod other_database;
 mod own_process;
 mod pace;
 mod pauses;
+mod payloads;
 mod progress;
 mod silence;
 mod tally;
@@ -127,6 +128,8 @@ struct Shared {
     /// How far jobs are, as their handlers say it.
     reports: progress::Reports,
     registry: Registry,
+    /// For payloads that come when their jobs begin.
+    room: payloads::Room,
     worker_id: AtomicI64,
     held: Held,
     tally: Tally,
@@ -221,6 +224,7 @@ async fn work(
         blocking,
         reports: progress::Reports::default(),
         registry,
+        room: payloads::Room::default(),
         worker_id: AtomicI64::new(worker_id),
         held: Held::default(),
         tally: Tally::default(),

@@ -42,3 +42,40 @@ async fn a_failing_job_is_retried_and_then_buried_with_all_its_errors() {
         dead.iter().map(|r| (r.get(0), r.get(1), r.get(2), r.get(3))).collect();
     assert_eq!(dead, [(dies, "exhausted".to_owned(), 3, 3), (poison, "permanent".to_owned(), 1, 1)]);
 }
+
+#[tokio::test]
+async fn large_payloads_come_when_their_jobs_begin_and_reach_every_sort_of_handler_whole() {
+    let db = Db::new().await;
+    let config = r#"
+        [limits]
+        result_bytes_max = 4000000
+        [handlers.echo]
+        type = "echo"
+        [handlers.cat]
+        type = "command"
+        command = ["cat"]
+        [handlers.child]
+        type = "process"
+        command = ["sh", "-c", "while read -r line; do p=${line#*payload\\\":}; id=${line#*:}; echo \"{\\\"id\\\":${id%%,*},\\\"ok\\\":${p%?}}\"; done"]
+        [handlers.sql]
+        type = "sql"
+        statement = "select $1::jsonb as whole"
+    "#;
+    // What compresses little, what compresses well, and what lies on both sides of the limit of a claim.
+    db.exec(
+        "create table given as
+            select n, kind, jsonb_build_object('n', n, 'text', case n % 4
+                when 0 then (select string_agg(md5(n::text || m), '') from generate_series(1, 3000) m)
+                when 1 then repeat('word ', 100000)
+                when 2 then (select string_agg(md5(n::text || m), '') from generate_series(1, 500) m)
+                else 'short' end) as payload
+            from generate_series(1, 10) n, unnest('{echo,cat,child,sql}'::text[]) kind",
+    )
+    .await;
+    let _worker = Crew::start(&db, config).await;
+    db.exec("insert into rowcrew.jobs (kind, payload) select kind, payload from given").await;
+    db.until("not exists (select from rowcrew.jobs)").await;
+    let whole = "select count(*) from given g join rowcrew.finished_jobs f on f.kind = g.kind
+        and case g.kind when 'sql' then f.result #> '{first,whole}' else f.result end = g.payload";
+    assert_eq!(db.one::<i64>(whole).await, 40);
+}

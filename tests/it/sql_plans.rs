@@ -152,7 +152,7 @@ fn arguments(name: &str) -> Vec<String> {
         }
         "job_take_over" => vec![worker, "999999".into(), "101".into(), "2".into()],
         "job_complete" => vec!["101".into(), "2".into(), r#"'{"rows": 1}'"#.into()],
-        "job_complete_unkept" => vec!["101".into(), "2".into()],
+        "job_complete_unkept" | "job_payload" => vec!["101".into(), "2".into()],
         "job_discard" => vec![ids, claims, worker, batches],
         "job_progress" => {
             let reports = each(r#"{"claim": 2, "progress": {"done": 5}}"#);
