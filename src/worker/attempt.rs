@@ -57,10 +57,12 @@ pub(super) async fn run(
     thread: Option<OwnedSemaphorePermit>,
 ) -> Ended {
     let began = Instant::now();
-    let end = match (refusal(&ticket), ticket.job.payload_left) {
-        (Some(end), _) => end,
-        (None, None) => attempt(shared, entry, &ticket, began, thread).await,
-        (None, Some(bytes)) => Box::pin(with_payload(shared, entry, &ticket, bytes, thread)).await,
+    let end = match refusal(&ticket) {
+        Some(end) => end,
+        None if ticket.job.payload_left.is_some() => {
+            Box::pin(with_payload(shared, entry, &ticket, thread)).await
+        }
+        None => attempt(shared, entry, &ticket, began, thread).await,
     };
     let ran = began.elapsed();
     let job = &ticket.job;
@@ -136,11 +138,10 @@ async fn with_payload(
     shared: &Arc<Shared>,
     entry: &Entry,
     ticket: &Ticket,
-    bytes: usize,
     thread: Option<OwnedSemaphorePermit>,
 ) -> End {
     let fetched = tokio::select! {
-        fetched = payloads::fetch(shared, ticket, bytes) => fetched,
+        fetched = payloads::fetch(shared, ticket) => fetched,
         () = ticket.stop.token().cancelled() => {
             return End::Stopped(ticket.stop.reason().unwrap_or(StopReason::Shutdown));
         }

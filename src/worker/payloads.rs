@@ -37,8 +37,8 @@ impl Room {
 pub(super) async fn fetch(
     shared: &Shared,
     ticket: &Ticket,
-    bytes: usize,
 ) -> Result<Option<(Ticket, OwnedSemaphorePermit)>, Error> {
+    let bytes = ticket.job.payload_left.unwrap_or_default();
     let mut room = shared.room.for_bytes(bytes * 2).await;
     let Some(payload) = shared.store.payload(&ticket.job).await? else { return Ok(None) };
     let more_than_it_takes = room.num_permits().saturating_sub(payload.len().div_ceil(1024));
