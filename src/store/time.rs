@@ -33,6 +33,12 @@ impl Moment {
         Self(self.0.saturating_sub(span.as_micros() as i64))
     }
 
+    /// So much later.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span.as_micros() as i64))
+    }
+
     /// Microseconds since 1970.
     pub fn unix_micros(self) -> i64 {
         self.0.saturating_add(946_684_800_000_000)

@@ -2,6 +2,8 @@
 //!
 //! A worker remembers the place of the last job it took from each lane and looks only behind it: the entries
 //! of jobs that are running or gone then cost nothing, however many a long snapshot keeps from being removed.
+//! A look that took less than it might have has seen all that was due: the next begins a little before its moment, so that
+//! a backlog of kinds that this worker does not run is not walked each time.
 //! What appears before that place is found in two ways. A transaction that committed a little later than its
 //! neighbours: by beginning a little before the cursor, where there is time to. All else (a long transaction, a
 //! retry, a revival, a job given back): by a sweep from the start, which is the dearer the more is pinned.
@@ -28,6 +30,18 @@ const NEAR: Duration = Duration::from_millis(250);
 /// The start of everything.
 const START: (Moment, i64) = (Moment::NEG_INFINITY, 0);
 
+/// How a claim looked for jobs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    /// The most jobs it might take.
+    pub(super) asked: usize,
+    pub(super) sweep: bool,
+    /// How often cursors had gone back when it was sent.
+    pub(super) age: u32,
+    /// By the database's clock, not later than when it looked; `None` if that is not known.
+    pub(super) at: Option<Moment>,
+}
+
 /// The lanes of one set of kinds, queue by queue, and in each queue by priority.
 pub(super) struct Lanes {
     all: Vec<Lane>,
@@ -41,6 +55,8 @@ pub(super) struct Lanes {
     called: bool,
     /// The last claim brought all it asked for: behind it there is more.
     full: bool,
+    /// How often cursors have gone back: what was sent before the last time moves them no more.
+    age: u32,
 }
 
 impl Lanes {
@@ -59,7 +75,13 @@ impl Lanes {
             sweeping: false,
             called: false,
             full: false,
+            age: 0,
         }
+    }
+
+    /// How often cursors have gone back.
+    pub(super) fn age(&self) -> u32 {
+        self.age
     }
 
     /// The lanes for the next claim, and whether it is a sweep. Each claim begins with another queue, so that
@@ -95,10 +117,39 @@ impl Lanes {
 
     /// Notes what a claim brought.
     ///
-    /// A cursor moves behind the jobs taken, and never back: what a sweep found before it changes nothing.
+    /// A cursor moves behind the jobs taken. It goes back to what a sweep found if there may be more behind that: a queue
+    /// that is resumed, an insert of a million rows that took a minute.
     ///
     /// `crew` workers sweep: together they take no more of the time than one alone.
-    pub(super) fn claimed(&mut self, jobs: &[Claimed], asked: usize, sweep: bool, took: Duration, crew: u32) {
+    pub(super) fn claimed(&mut self, jobs: &[Claimed], look: Look, took: Duration, crew: u32) {
+        self.full = jobs.len() == look.asked;
+        if look.sweep && self.full {
+            self.go_back(jobs);
+        } else if look.age == self.age {
+            self.each_place(jobs, |after, place| *after = place.max(*after));
+            if let Some(at) = look.at.filter(|_| !self.full) {
+                for lane in &mut self.all {
+                    lane.after = lane.after.max((at.before(NEAR), 0));
+                }
+            }
+        }
+        if look.sweep {
+            self.sweep_takes = took;
+            let wait = (took * SWEEP_SHARE * crew).clamp(SWEEP_MIN, SWEEP_MAX);
+            self.swept(if self.called { wait.min(SWEEP_CALLED) } else { wait });
+        }
+    }
+
+    /// Behind the jobs that a sweep took there may be more, before the cursors.
+    fn go_back(&mut self, jobs: &[Claimed]) {
+        let before: Vec<_> = self.all.iter().map(|lane| lane.after).collect();
+        self.each_place(jobs, |after, _| *after = START);
+        self.each_place(jobs, |after, place| *after = place.max(*after));
+        self.age += u32::from(self.all.iter().zip(before).any(|(lane, before)| lane.after < before));
+    }
+
+    /// The cursor of each job's lane, and the job's place.
+    fn each_place(&mut self, jobs: &[Claimed], mut of: impl FnMut(&mut (Moment, i64), (Moment, i64))) {
         let is_of = |lane: &Lane, job: &Job| lane.priority == job.priority && lane.queue == job.queue;
         let mut at = 0;
         for one in jobs {
@@ -107,13 +158,7 @@ impl Lanes {
                 let Some(lane) = self.all.iter().position(|lane| is_of(lane, &one.job)) else { continue };
                 at = lane;
             }
-            self.all[at].after = self.all[at].after.max(one.place);
-        }
-        self.full = jobs.len() == asked;
-        if sweep {
-            self.sweep_takes = took;
-            let wait = (took * SWEEP_SHARE * crew).clamp(SWEEP_MIN, SWEEP_MAX);
-            self.swept(if self.called { wait.min(SWEEP_CALLED) } else { wait });
+            of(&mut self.all[at].after, one.place);
         }
     }
 
@@ -146,15 +191,19 @@ mod tests {
         Claimed { job: Arc::new(job), place: (Moment(place.0), place.1) }
     }
 
+    fn look(asked: usize, sweep: bool) -> Look {
+        Look { asked, sweep, age: 0, at: None }
+    }
+
     fn after(lanes: &Lanes, queue: &str, priority: i16) -> (Moment, i64) {
         lanes.all.iter().find(|l| &*l.queue == queue && l.priority == priority).expect("a lane").after
     }
 
     #[test]
-    fn a_cursor_moves_behind_what_was_taken_and_never_back() {
+    fn a_cursor_moves_behind_what_was_taken_and_not_back_for_little() {
         let mut lanes = Lanes::new(&["a".to_owned(), "b".to_owned()]);
-        lanes.claimed(&[claimed("a", 5, (10, 1)), claimed("a", 5, (9, 7))], 2, true, Duration::ZERO, 1);
-        lanes.claimed(&[claimed("a", 5, (3, 3))], 1, true, Duration::ZERO, 1);
+        lanes.claimed(&[claimed("a", 5, (10, 1)), claimed("a", 5, (9, 7))], look(2, true), Duration::ZERO, 1);
+        lanes.claimed(&[claimed("a", 5, (3, 3))], look(2, true), Duration::ZERO, 1);
         assert_eq!(after(&lanes, "a", 5), (Moment(10), 1));
         assert_eq!(after(&lanes, "a", 4), START);
         assert_eq!(after(&lanes, "b", 5), START);
@@ -166,14 +215,14 @@ mod tests {
         assert!(lanes.next().1, "the first look is at everything");
         assert!(!lanes.next().1, "and the one beside it is not");
         let place = (NEAR.as_micros() as i64 + 10, 7);
-        lanes.claimed(&[claimed("a", 5, place)], 1, true, Duration::from_secs(9), 1);
+        lanes.claimed(&[claimed("a", 5, place)], look(1, true), Duration::from_secs(9), 1);
         let began = |lanes: &mut Lanes| {
             let (some, sweep) = lanes.next();
             assert!(!sweep, "the last one took long");
             some.iter().find(|lane| lane.priority == 5).expect("a lane").after
         };
         assert_eq!(began(&mut lanes), (Moment(place.0), 7));
-        lanes.claimed(&[], 1, false, Duration::ZERO, 1);
+        lanes.claimed(&[], look(1, false), Duration::ZERO, 1);
         assert_eq!(began(&mut lanes), (Moment(10), 0));
         assert_eq!(lanes.next().0[0].after, START, "a lane from which nothing was taken");
         lanes.sweep_next();
@@ -186,12 +235,47 @@ mod tests {
         assert!(lanes.next().1);
         lanes.sweep_next();
         assert!(!lanes.next().1, "one sweep at a time");
-        lanes.claimed(&[], 1, true, Duration::from_secs(9), 1);
+        lanes.claimed(&[], look(1, true), Duration::from_secs(9), 1);
         assert!(lanes.next_sweep <= lanes.last_sweep + SWEEP_CALLED, "not in ten seconds only");
         lanes.next_sweep = Instant::now();
         assert!(lanes.next().1);
         lanes.sweep_failed();
         assert!(lanes.next_sweep <= lanes.last_sweep + SWEEP_CALLED && !lanes.sweeping);
+    }
+
+    #[test]
+    fn a_look_that_has_seen_all_that_was_due_is_not_made_again_from_the_start() {
+        let mut lanes = Lanes::new(&["a".to_owned()]);
+        assert!(lanes.next().1);
+        let now = Moment(10 * NEAR.as_micros() as i64);
+        let looked = Look { at: Some(now), ..look(5, true) };
+        lanes.claimed(&[claimed("a", 5, (3, 3))], looked, Duration::from_secs(9), 1);
+        let (next, sweep) = lanes.next();
+        assert!(!sweep && next.iter().all(|lane| lane.after == (now.before(NEAR * 2), 0)));
+        let full = Look { at: Some(now.after(NEAR)), ..look(1, false) };
+        lanes.claimed(&[claimed("a", 5, (4, 4))], full, Duration::ZERO, 1);
+        assert_eq!(after(&lanes, "a", 5), (now.before(NEAR), 0), "there is more");
+    }
+
+    #[test]
+    fn a_sweep_that_finds_as_much_as_it_may_take_sends_the_cursors_back_to_that() {
+        let mut lanes = Lanes::new(&["a".to_owned(), "b".to_owned()]);
+        let jobs = [claimed("a", 5, (100, 1)), claimed("b", 5, (100, 2))];
+        lanes.claimed(&jobs, look(3, false), Duration::ZERO, 1);
+        lanes.claimed(
+            &[claimed("a", 5, (30, 1)), claimed("a", 5, (20, 2))],
+            look(2, true),
+            Duration::ZERO,
+            1,
+        );
+        assert_eq!(after(&lanes, "a", 5), (Moment(30), 1));
+        assert_eq!(after(&lanes, "b", 5), (Moment(100), 2), "nothing was found before it");
+        // A claim that was under way meanwhile began behind it.
+        lanes.claimed(&[claimed("a", 5, (110, 1))], look(1, false), Duration::ZERO, 1);
+        assert_eq!(after(&lanes, "a", 5), (Moment(30), 1));
+        let later = Look { age: lanes.age(), ..look(1, false) };
+        lanes.claimed(&[claimed("a", 5, (40, 1))], later, Duration::ZERO, 1);
+        assert_eq!(after(&lanes, "a", 5), (Moment(40), 1));
     }
 
     #[test]

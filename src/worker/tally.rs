@@ -23,8 +23,8 @@ pub(super) struct Tally {
 
 #[derive(Default)]
 struct Inner {
-    /// The database's clock in seconds since 1970, and when it was read.
-    clock: Option<(i64, Instant)>,
+    /// The database's clock, and when it was read.
+    clock: Option<(Moment, Instant)>,
     buckets: BTreeMap<i64, HashMap<Lane, Counts>>,
 }
 
@@ -62,7 +62,13 @@ pub(super) struct Attempt {
 impl Tally {
     /// Takes over the database's clock, which alone decides what belongs in which bucket.
     pub(super) fn set_clock(&self, clock: Moment) {
-        self.lock().clock = Some((clock.unix_micros() / 1_000_000, Instant::now()));
+        self.lock().clock = Some((clock, Instant::now()));
+    }
+
+    /// The database's clock now, if it was ever read: a little late, never early.
+    pub(super) fn database_now(&self) -> Option<Moment> {
+        let (clock, read) = self.lock().clock?;
+        Some(clock.after(read.elapsed()))
     }
 
     /// Counts attempts that have been written.
@@ -109,7 +115,7 @@ impl Tally {
 impl Inner {
     fn now(&self) -> i64 {
         match self.clock {
-            Some((seconds, read)) => seconds + read.elapsed().as_secs() as i64,
+            Some((clock, read)) => clock.after(read.elapsed()).unix_micros() / 1_000_000,
             None => chrono::Utc::now().timestamp(),
         }
     }

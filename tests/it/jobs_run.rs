@@ -1,5 +1,9 @@
 //! The main way of a job: in by plain SQL, run by the handler its kind names, found again by its id.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
+
 use crate::support::{Crew, Db};
 
 const CONFIG: &str = r#"
@@ -78,4 +82,27 @@ async fn large_payloads_come_when_their_jobs_begin_and_reach_every_sort_of_handl
     let whole = "select count(*) from given g join rowcrew.finished_jobs f on f.kind = g.kind
         and case g.kind when 'sql' then f.result #> '{first,whole}' else f.result end = g.payload";
     assert_eq!(db.one::<i64>(whole).await, 40);
+}
+
+#[tokio::test]
+async fn a_backlog_of_one_kind_is_not_walked_again_and_again_in_search_of_others() {
+    const BACKLOG: i64 = 20_000;
+    let db = Db::new().await;
+    db.exec(&format!(
+        "insert into rowcrew.jobs (kind) select 'few at once' from generate_series(1, {BACKLOG});
+         analyze rowcrew.jobs"
+    ))
+    .await;
+    let limited = "[handlers.'few at once']\ntype = 'noop'\nconcurrency = 5\n";
+    let read = "select pg_stat_get_tuples_returned('rowcrew.jobs_ready'::regclass)";
+    let before: i64 = db.one(read).await;
+    let mut worker = Crew::start(&db, &format!("{CONFIG}{limited}")).await;
+    db.until("(select count(*) > 15000 from rowcrew.finished_jobs)").await;
+    // The server counts what a session has read when it ends.
+    worker.signal(Signal::TERM);
+    worker.ended(Duration::from_secs(20)).await;
+    db.until("not exists (select from pg_stat_activity where application_name = 'rowcrew' and datname = current_database())")
+        .await;
+    let walked = db.one::<i64>(read).await - before;
+    assert!(walked < 15 * BACKLOG, "{walked} entries");
 }

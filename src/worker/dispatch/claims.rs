@@ -9,6 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::super::lanes::Look;
 use super::super::{DatabaseWay, Shared};
 use super::{Dispatch, Kinds};
 use crate::store::{ClaimOrder, Claimed, Error};
@@ -28,8 +29,7 @@ pub(super) struct Answer {
     worker_id: WorkerId,
     batch: i64,
     kinds: Vec<Arc<str>>,
-    asked: usize,
-    sweep: bool,
+    look: Look,
     in_turn: bool,
     took: Duration,
     /// It may have taken effect.
@@ -58,6 +58,7 @@ impl Dispatch {
         let shared = self.shared.clone();
         let kinds = self.kinds_to_claim();
         let (lanes, sweep) = self.orders[0].lanes.next();
+        let look = Look { asked, sweep, age: self.orders[0].lanes.age(), at: shared.tally.database_now() };
         let worker_id = shared.worker_id();
         let in_turn = self.turns.taken(self.crew());
         self.claiming.push(tokio::spawn(async move {
@@ -74,12 +75,13 @@ impl Dispatch {
                 Err(error) => (false, Err(error)),
             };
             let took = began.elapsed();
-            Answer { worker_id, batch, kinds, asked, sweep, in_turn, took, sent, outcome }
+            Answer { worker_id, batch, kinds, look, in_turn, took, sent, outcome }
         }));
     }
 
     pub(super) fn claimed(&mut self, answer: Answer) {
-        let Answer { worker_id, batch, kinds, asked, sweep, in_turn, took, sent, outcome } = answer;
+        let Answer { worker_id, batch, kinds, look, in_turn, took, sent, outcome } = answer;
+        let Look { asked, sweep, .. } = look;
         self.sweeping.take_if(|(sweep, _)| *sweep == batch);
         // Each kind is in one order; those that are paused were left out.
         let is_of = |order: &&mut Kinds| kinds.first().is_some_and(|kind| order.names.contains(kind));
@@ -90,7 +92,7 @@ impl Dispatch {
                 order.rests_until = Instant::now() + (took * REST_SHARE).min(REST_MAX);
             }
             match &outcome {
-                Ok(claimed) => order.lanes.claimed(claimed, asked, sweep, took, crew),
+                Ok(claimed) => order.lanes.claimed(claimed, look, took, crew),
                 Err(_) if sweep => order.lanes.sweep_failed(),
                 Err(_) => {}
             }

@@ -229,11 +229,10 @@ impl Dispatch {
         if self.claiming.len() >= CLAIMS_MAX {
             return;
         }
-        // Those that rest only if nobody else has anything to claim.
+        // Those that rest only if nobody else has more, whether that can be claimed just now or not.
         let now = Instant::now();
-        if !self.claim_one(|kinds| kinds.more || now >= kinds.rests_until) {
-            self.claim_one(|_| true);
-        }
+        let busy = self.orders.iter().any(|kinds| kinds.more);
+        self.claim_one(|kinds| !busy || kinds.more || now >= kinds.rests_until);
     }
 
     /// Claims for the first order that is asked for and has room; answers whether there was one.
