@@ -12,24 +12,28 @@ use super::held::Ticket;
 use crate::Job;
 use crate::store::Error;
 
-/// Kilobytes of large payloads in hand at once. One counts twice while it is fetched, as a row and as a text, and for as
-/// much as it can have until its true size is known. A larger one has all of it.
+/// Kilobytes of large payloads of running jobs at once. A larger one has all of it.
 const ROOM_KIB: usize = 64 * 1024;
+/// The same for those that are being fetched. Each counts twice, as a row and as a text, and for as much as it can have:
+/// what it has is known when it is there.
+const FETCHED_KIB: usize = 64 * 1024;
 
-/// Room for payloads.
-pub(super) struct Room(Arc<Semaphore>);
+/// Room for payloads: a guess at the size of one that is fetched must not hold up those that run, nor be held up by them.
+pub(super) struct Room {
+    running: Arc<Semaphore>,
+    fetched: Arc<Semaphore>,
+}
 
 impl Default for Room {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM_KIB)))
+        let [running, fetched] = [ROOM_KIB, FETCHED_KIB].map(|kib| Arc::new(Semaphore::new(kib)));
+        Self { running, fetched }
     }
 }
 
-impl Room {
-    async fn for_bytes(&self, bytes: usize) -> OwnedSemaphorePermit {
-        let kib = bytes.div_ceil(1024).min(ROOM_KIB) as u32;
-        self.0.clone().acquire_many_owned(kib).await.expect("it is never closed")
-    }
+async fn room(of: &Arc<Semaphore>, bytes: usize, all_kib: usize) -> OwnedSemaphorePermit {
+    let kib = bytes.div_ceil(1024).min(all_kib) as u32;
+    of.clone().acquire_many_owned(kib).await.expect("it is never closed")
 }
 
 /// The job with its payload, and the room that this takes, in the order in which jobs ask for it; `None` when the claim
@@ -38,11 +42,10 @@ pub(super) async fn fetch(
     shared: &Shared,
     ticket: &Ticket,
 ) -> Result<Option<(Ticket, OwnedSemaphorePermit)>, Error> {
-    let bytes = ticket.job.payload_left.unwrap_or_default();
-    let mut room = shared.room.for_bytes(bytes * 2).await;
+    let at_most = ticket.job.payload_left.unwrap_or_default();
+    let _fetched = room(&shared.room.fetched, at_most.saturating_mul(2), FETCHED_KIB).await;
     let Some(payload) = shared.store.payload(&ticket.job).await? else { return Ok(None) };
-    let more_than_it_takes = room.num_permits().saturating_sub(payload.len().div_ceil(1024));
-    drop(room.split(more_than_it_takes));
+    let taken = room(&shared.room.running, payload.len(), ROOM_KIB).await;
     let job = Arc::new(Job { payload, payload_left: None, ..Job::clone(&ticket.job) });
-    Ok(Some((Ticket { job, batch: ticket.batch, stop: ticket.stop.clone() }, room)))
+    Ok(Some((Ticket { job, batch: ticket.batch, stop: ticket.stop.clone() }, taken)))
 }

@@ -26,7 +26,7 @@ const GIVE_BACK_MORE: Duration = Duration::from_millis(5);
 /// How long one is put off whose process did not begin with it.
 const NOT_BEGUN_PAUSE: Duration = Duration::from_secs(10);
 
-/// What a job in a process of its own holds here: a slot, and one of its kind where that is limited.
+/// What a job in a process of its own holds here: one of the processes, a slot, and one of its kind where that is limited.
 type Places = [Option<OwnedSemaphorePermit>; 3];
 
 impl Dispatch {
@@ -107,12 +107,10 @@ impl Dispatch {
             Ok(Some(taken)) => {
                 own_process::say_taken();
                 self.alone = true;
-                let slots = self.slots.clone().try_acquire_owned().expect("nothing runs yet");
                 for ticket in self.shared.held.take_in(batch, [taken.job].into_iter()) {
-                    self.suspects.push_back(ticket);
+                    let slot = self.slots.clone().try_acquire_owned().expect("nothing runs yet");
+                    self.start(ticket, slot, None, None);
                 }
-                let ticket = self.suspects.pop_front().expect("just put in");
-                self.start(ticket, slots, None, None);
             }
             Ok(None) => tracing::info!(job.id = one.id, "the job is not to be had any more"),
             // If it was taken all the same, this worker gives it back when it leaves.
