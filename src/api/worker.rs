@@ -60,13 +60,12 @@ impl Worker {
             signals.map_err(|fault| Error::Input(format!("signals cannot be listened to: {fault}")))?;
         let _signals = signals.map(InBackground::new);
         self.store.check_ready().await?;
-        let upkeep = if self.settings.is_for_one_job() {
+        let _upkeep = if self.settings.is_for_one_job() {
             None
         } else {
             maintenance::prepare(&self.store, self.kept).await?;
             Some(InBackground::new(maintenance::run(self.store.clone(), self.kept)))
         };
-        let _upkeep = upkeep;
         worker::run(self.store, self.registry, self.settings, self.stop.subscribe()).await
     }
 }
