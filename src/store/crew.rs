@@ -68,6 +68,11 @@ impl Store {
         Ok(self.query_one(&self.statements.worker_leave, &[&id]).await?.get(0))
     }
 
+    /// Takes a worker that holds no job from the crew; answers whether it did: not if it holds one.
+    pub async fn step_aside(&self, id: WorkerId) -> Result<bool, Error> {
+        Ok(!self.query(&self.statements.worker_step_aside, &[&id]).await?.is_empty())
+    }
+
     /// Gives back jobs whose claims arrived after their worker had left the crew; answers how many.
     pub async fn reclaim(&self) -> Result<i64, Error> {
         Ok(self.query_one(&self.statements.claims_reclaim, &[]).await?.get(0))

@@ -141,6 +141,11 @@ impl Error {
         matches!(self, Self::ReadOnly { .. }) || self.sqlstate() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
     }
 
+    /// Whether the server has no connection left for us: its `max_connections`, or the limit of a role or a database.
+    pub fn is_crowded(&self) -> bool {
+        self.sqlstate() == Some(&SqlState::TOO_MANY_CONNECTIONS)
+    }
+
     /// Whether no server answered, or only one that takes no writes.
     pub fn is_away(&self) -> bool {
         match self {

@@ -11,18 +11,16 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::Pool;
 use tokio::sync::{Notify, watch};
 
 use super::connect::connect_error;
+use super::pools::Pools;
 use super::{Error, Store};
 
 /// Bounds of the pause between two looks. The longest is how late a server that is back may be noticed; 50 workers that
 /// look and beat with it open less than 300 connections a second to a server that starts.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
-
-type Cleaner = Box<dyn Fn(&Health) -> bool + Send + Sync>;
 
 /// Shared by all pools of a process.
 #[derive(Default)]
@@ -38,8 +36,7 @@ pub(super) struct Health {
     looking: tokio::sync::Mutex<()>,
     /// The server is back.
     back: Notify,
-    /// Each has one pool, if that is still there, close its connections from before the outage; answers whether it is.
-    pools: Mutex<Vec<Cleaner>>,
+    pub(super) pools: Pools,
 }
 
 impl Health {
@@ -64,20 +61,6 @@ impl Health {
         left.expect("the sender lives as long as its health");
     }
 
-    /// Has a pool rid of connections from before an outage once that is over, also of those it would not lend again.
-    pub(super) fn mind(&self, pool: &Pool) {
-        // Weakly: a pool holds the health, and ends with its store.
-        let pool = pool.weak();
-        let clean = move |health: &Self| {
-            let pool = pool.upgrade();
-            pool.is_some_and(|pool| {
-                pool.retain(|_, metrics| health.admits(metrics.created));
-                true
-            })
-        };
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(clean));
-    }
-
     /// The server is back.
     fn found(&self) {
         if self.down.swap(false, Ordering::SeqCst) {
@@ -87,7 +70,10 @@ impl Health {
             self.left_at.send_replace(*self.cut_at.lock().unwrap_or_else(PoisonError::into_inner));
         }
         self.back.notify_waiters();
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner).retain(|clean| clean(self));
+        let cut_at = *self.cut_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cut_at) = cut_at {
+            self.pools.close_older(cut_at);
+        }
     }
 
     /// Whether a connection opened at this moment may be used.

@@ -37,6 +37,7 @@ mod migrate;
 mod new_job;
 mod operate;
 mod other_database;
+mod pools;
 mod private;
 mod progress;
 mod schema;
@@ -57,7 +58,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::Pool;
 
 pub use claim::{ClaimOrder, Claimed, Lane};
 pub use connect::{ConnectError, Connector, ServerClient, ServerConnection, ServerStream};
@@ -85,6 +86,7 @@ pub use url::{
 };
 
 use health::Health;
+use pools::pool;
 use sql::Statements;
 
 /// How to reach the database, and how long to wait for it.
@@ -217,53 +219,4 @@ fn private_timeout(settings: &Settings) -> Duration {
         0 | 1 => settings.connect_timeout,
         several => settings.connect_timeout.min(Duration::from_millis(2_500) / several as u32),
     }
-}
-
-/// A pool of which no connection outlives an outage, and none leads to a server that takes no writes.
-///
-/// Its sessions are told how long to wait for locks, and settings for the planner.
-fn pool(
-    settings: &Settings,
-    prepare: bool,
-    (lock_timeout, planning): (Duration, &str),
-    health: &Arc<Health>,
-    statements: &Statements,
-) -> Result<Pool, Error> {
-    let connector = Connector::new(&settings.url, settings.connect_timeout)?;
-    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = Manager::from_config(connector.config().clone(), connector.tls(), recycling);
-    let wait = settings.connect_timeout + settings.statement_timeout;
-    let read_write = &statements.session_read_write.text;
-    // Through a transaction-mode pooler a session keeps nothing: there each statement brings the settings along.
-    let text = prepare
-        .then(|| session::session_settings(settings.statement_timeout, lock_timeout, read_write) + planning);
-    let writable: Arc<str> = statements.server_writable.text.as_str().into();
-    let known = health.clone();
-    let builder = Pool::builder(manager)
-        .max_size(settings.pool_size)
-        .runtime(Runtime::Tokio1)
-        .wait_timeout(Some(wait))
-        .create_timeout(Some(settings.connect_timeout * 2))
-        .recycle_timeout(Some(settings.connect_timeout))
-        .pre_recycle(Hook::sync_fn(move |_, metrics| {
-            let admitted = known.admits(metrics.created);
-            admitted.then_some(()).ok_or_else(|| HookError::message("opened before an outage"))
-        }))
-        .post_create(Hook::async_fn(move |client, _| {
-            let (text, writable) = (text.clone(), writable.clone());
-            Box::pin(async move {
-                if let Some(text) = text {
-                    client.batch_execute(&text).await.map_err(HookError::Backend)?;
-                }
-                let takes_writes = session::takes_writes(client, &writable).await;
-                if takes_writes.map_err(HookError::Backend)? {
-                    Ok(())
-                } else {
-                    Err(HookError::message(session::READ_ONLY))
-                }
-            })
-        }));
-    let pool = builder.build().expect("a runtime is given, and nothing else can be missing");
-    health.mind(&pool);
-    Ok(pool)
 }

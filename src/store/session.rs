@@ -3,25 +3,22 @@
 //! A connection whose answer is still open when its user stops waiting is closed, never given to the next:
 //! its state is not known.
 
+mod lend;
 mod settings;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use deadpool_postgres::{HookError, Object, PoolError};
 use futures_util::TryStreamExt;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, RowStream};
 
+pub(super) use lend::{Lent, READ_ONLY};
 pub(super) use settings::{ONE_PLAN, READ_ONLY_OUTSIDE, local_settings, session_settings};
 
 use super::sql::Statement;
 use super::{Error, Store, Via};
-
-/// How long a statement waits for a server that is away before its sender hears of it: a worker that is asked to
-/// stop meanwhile must not wait for longer.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The largest row for the sake of which a connection keeps its buffer.
 const ROW_BYTES_KEPT: usize = 4 * 1024 * 1024;
@@ -121,43 +118,6 @@ impl Store {
         Ok(rows.swap_remove(0))
     }
 
-    /// Takes a connection from the pool, for several statements in a row.
-    ///
-    /// While the server is away, waits a little for it to come back.
-    pub(super) async fn lend(&self) -> Result<Lent, Error> {
-        let Via::Pool(pool) = &self.via else {
-            unreachable!("a private connection is never lent");
-        };
-        self.until_well(PATIENCE).await?;
-        let error = match pool.get().await {
-            Ok(object) => return Ok(Lent { object: Some(object), settled: false }),
-            Err(error) => error,
-        };
-        // A server that has no connection left for us serves those that we have.
-        let full = pool.status().size > 0;
-        match error {
-            PoolError::PostCreateHook(HookError::Message(reason)) if reason == READ_ONLY => {
-                self.shared.health.demoted();
-                Err(Error::ReadOnly { server: self.shared.server.clone() })
-            }
-            PoolError::Backend(source) | PoolError::PostCreateHook(HookError::Backend(source)) => {
-                if super::error::is_outage(&source) && !full {
-                    self.shared.health.lost();
-                }
-                Err(Error::Pool {
-                    server: self.shared.server.clone(),
-                    reason: super::error::describe(&source),
-                    source: Some(source),
-                })
-            }
-            other => Err(self.no_connection(other.to_string())),
-        }
-    }
-
-    pub(super) fn no_connection(&self, reason: String) -> Error {
-        Error::Pool { server: self.shared.server.clone(), reason, source: None }
-    }
-
     /// How statements are sent where this store's connections lead to.
     fn way(&self) -> Way<'_> {
         match &self.via {
@@ -222,33 +182,6 @@ fn settled<T>(answer: &Result<T, Error>) -> bool {
         Ok(_) => true,
         Err(Error::Statement { source, .. }) => source.code().is_some() && !source.is_closed(),
         Err(_) => false,
-    }
-}
-
-/// A pooled connection in use.
-pub(super) struct Lent {
-    pub(super) object: Option<Object>,
-    /// Set when nothing is open on it any more; otherwise it is closed when dropped.
-    pub(super) settled: bool,
-}
-
-impl Lent {
-    pub(super) fn client(&self) -> &deadpool_postgres::ClientWrapper {
-        self.object.as_ref().expect("present until dropped")
-    }
-
-    pub(super) fn opened_at(&self) -> Instant {
-        Object::metrics(self.object.as_ref().expect("present until dropped")).created
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if let Some(object) = self.object.take()
-            && !self.settled
-        {
-            drop(Object::take(object));
-        }
     }
 }
 
@@ -386,9 +319,6 @@ async fn within<T>(
 fn typed<'a>(statement: &Statement, params: Params<'a>) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
     params.iter().copied().zip(statement.params.iter().cloned()).collect()
 }
-
-/// Why a new connection is not taken into the pool.
-pub(super) const READ_ONLY: &str = "the server takes no writes";
 
 /// Asks a new connection whether its server takes writes.
 pub(super) async fn takes_writes(client: &Client, statement: &str) -> Result<bool, tokio_postgres::Error> {

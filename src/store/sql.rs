@@ -59,7 +59,7 @@ statements! {
     job_take_over,
     jobs_cancelled, jobs_copy, jobs_enqueue, jobs_horizon, jobs_insert, jobs_list, jobs_locked, kind_hold, kind_pause, kind_resume, kinds_list, kinds_paused, queue_pause, queue_purge, queue_resume, queue_set,
     queues_list, server_writable, session_read_write, stats_flush, stats_fold, stats_prune, stats_read, wake_arm, wake_ring, worker_alone,
-    worker_beat, worker_leave, worker_register, worker_rescue, workers_list, workers_observe,
+    worker_beat, worker_leave, worker_register, worker_rescue, worker_step_aside, workers_list, workers_observe,
 }
 
 impl Statement {

@@ -5,6 +5,7 @@
 //! in a row; or its beat has not changed for long. Beats are compared with each other as they are seen and
 //! timed by the watcher's own clock, so that no clock that is set can make a live worker look lost.
 
+mod crowded;
 mod news;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::crowded::CROWDED_PAUSE;
 use super::held::StopReason;
 use super::silence::stop_when_silent;
 use super::watcher::{LOOK_EVERY, Watcher};
@@ -83,6 +85,7 @@ pub(super) fn start(
             watcher: Watcher::new(),
             was_connected: false,
             connect_at: Instant::now(),
+            patience: None,
         };
         runtime.block_on(async {
             tokio::spawn(stop_when_silent(life.shared.clone(), life.signals.clone(), heard));
@@ -115,6 +118,8 @@ struct Life {
     was_connected: bool,
     /// After a try that failed, the next comes not before this.
     connect_at: Instant,
+    /// It will step aside when it could not claim for so long.
+    patience: Option<Duration>,
 }
 
 impl Life {
@@ -148,6 +153,7 @@ impl Life {
                 // At once, or soon after the last try: nothing is claimed before a beat goes through.
                 next_beat -= BEAT_EVERY.saturating_sub(CONNECT_PAUSE);
             }
+            self.make_room().await;
             if self.beater.is_some() && Instant::now() >= next_beat {
                 next_beat = Instant::now() + BEAT_EVERY;
                 self.beat().await;
@@ -164,12 +170,14 @@ impl Life {
             if Instant::now() >= next_check {
                 next_check = Instant::now() + LISTENER_CHECK;
                 self.check_listener().await;
+                self.shared.store.close_idle();
             }
         }
     }
 
     fn is_cut(&self) -> bool {
-        self.listener.is_none() || self.beater.as_ref().is_none_or(Private::is_closed)
+        let deaf = self.listener.is_none() && self.may_listen();
+        deaf || self.beater.as_ref().is_none_or(Private::is_closed)
     }
 
     /// Opens what is closed; each connection holds the lock from its first moment. Answers whether the beat has a new one.
@@ -178,9 +186,11 @@ impl Life {
         if Instant::now() < self.connect_at {
             return beats_anew;
         }
+        let may_listen = self.may_listen();
         for listens in [false, true] {
             let place = if listens { &mut self.listener } else { &mut self.beater };
-            if place.as_ref().is_some_and(|private| !private.is_closed()) {
+            let is_open = place.as_ref().is_some_and(|private| !private.is_closed());
+            if is_open || (listens && !may_listen) {
                 continue;
             }
             *place = None;
@@ -203,12 +213,13 @@ impl Life {
                 }
                 Ok(Err(error)) => {
                     self.shared.database_failed(DatabaseWay::Beat, &error);
-                    self.connect_later();
+                    let waits = error.is_crowded() && (listens || !self.shared.store.make_room_for_beat());
+                    self.connect_later(if waits { CROWDED_PAUSE } else { CONNECT_PAUSE });
                     break;
                 }
                 Err(_) => {
                     self.no_answer("connect", CONNECT_MAX);
-                    self.connect_later();
+                    self.connect_later(CONNECT_PAUSE);
                     break;
                 }
             }
@@ -222,8 +233,8 @@ impl Life {
     }
 
     /// A fleet whose server is away does not come back to it in step.
-    fn connect_later(&mut self) {
-        self.connect_at = Instant::now() + CONNECT_PAUSE.mul_f64(0.5 + fastrand::f64() / 2.0);
+    fn connect_later(&mut self, pause: Duration) {
+        self.connect_at = Instant::now() + pause.mul_f64(0.5 + fastrand::f64() / 2.0);
     }
 
     /// Whether notices reach this worker.
@@ -288,10 +299,12 @@ impl Life {
 
     /// The others have given this worker's jobs away: stop them, and begin again under a new id.
     async fn enter_again(&mut self) {
-        tracing::warn!(
-            worker.id = self.shared.worker_id(),
-            "this worker was taken for lost; its jobs are given up"
-        );
+        if !self.shared.aside.load(Ordering::Relaxed) {
+            tracing::warn!(
+                worker.id = self.shared.worker_id(),
+                "this worker was taken for lost; its jobs are given up"
+            );
+        }
         self.give_up_claims();
         let Some(beater) = &self.beater else { return };
         let sent_at = Instant::now();
@@ -301,6 +314,7 @@ impl Life {
                 // What was claimed in the old name until this moment.
                 self.give_up_claims();
                 self.lock_key = lock_key;
+                self.shared.aside.store(false, Ordering::Relaxed);
                 self.beaten.send_replace(sent_at);
                 tracing::info!(worker.id = id, "worker started again");
                 // The new lock is taken with new connections.

@@ -157,6 +157,8 @@ struct Shared {
     gave_up: AtomicBool,
     /// No beat goes through: others may take this worker for lost, so it claims nothing.
     silent: AtomicBool,
+    /// It has left the crew for a while.
+    aside: AtomicBool,
     /// When the last beat that went through was sent.
     beaten_at: Mutex<std::time::Instant>,
 }
@@ -242,6 +244,7 @@ async fn work(
         stopped: CancellationToken::new(),
         gave_up: AtomicBool::new(false),
         silent: AtomicBool::new(false),
+        aside: AtomicBool::new(false),
         beaten_at: Mutex::new(std::time::Instant::now()),
     });
     shared.registry.start(&shared.changed);
@@ -388,7 +391,8 @@ impl Shared {
     /// By the clock as well: a process that was frozen knows it at once, before anybody has told it.
     fn is_silent(&self) -> bool {
         let beaten_at = *self.beaten_at.lock().unwrap_or_else(PoisonError::into_inner);
-        self.silent.load(Ordering::Relaxed) || beaten_at.elapsed() >= silence::SELF_STOP
+        let told = self.silent.load(Ordering::Relaxed) || self.aside.load(Ordering::Relaxed);
+        told || beaten_at.elapsed() >= silence::SELF_STOP
     }
 
     /// Acts on what the liveness thread says.

@@ -17,7 +17,7 @@ const CALM: Duration = Duration::from_secs(3);
 const UNTRIED: Duration = Duration::from_mins(1);
 
 /// The ways to the database that may fail each by itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DatabaseWay {
     Beat = 1,
     Claim = 2,
@@ -50,12 +50,37 @@ struct State {
     failed_at: Instant,
     /// When something worked for the first time since.
     works_since: Option<Instant>,
+    /// Since when the server has no connection left for claims and endings.
+    crowded_since: Option<Instant>,
 }
 
 impl Trouble {
     /// Whether there is some, as far as is known.
     pub(super) fn any(&self) -> bool {
         self.any.load(Ordering::Relaxed)
+    }
+
+    /// For how long the server has had no connection left for claims and endings.
+    pub(super) fn crowded_for(&self, now: Instant) -> Option<Duration> {
+        if !self.any() {
+            return None;
+        }
+        let since = self.lock().as_ref()?.crowded_since?;
+        Some(now.saturating_duration_since(since))
+    }
+
+    /// Notes that there was none.
+    fn crowded(&self, now: Instant) {
+        if let Some(state) = &mut *self.lock() {
+            state.crowded_since.get_or_insert(now);
+        }
+    }
+
+    /// Forgets that there was none: it is tried again.
+    pub(super) fn no_longer_crowded(&self) {
+        if let Some(state) = &mut *self.lock() {
+            state.crowded_since = None;
+        }
     }
 
     /// Notes a failure; answers whether it is news.
@@ -69,6 +94,7 @@ impl Trouble {
             began_at: now,
             failed_at: now,
             works_since: None,
+            crowded_since: None,
         });
         state.fault = state.fault.max(fault);
         state.failing |= way as u8;
@@ -85,6 +111,7 @@ impl Trouble {
         let mut place = self.lock();
         let state = place.as_mut()?;
         state.failing &= !(way as u8);
+        state.crowded_since.take_if(|_| way != DatabaseWay::Beat);
         let works_since = *state.works_since.get_or_insert(now);
         let calm = now.saturating_duration_since(state.failed_at);
         if calm < CALM || (state.failing != 0 && calm < UNTRIED) {
@@ -105,8 +132,15 @@ impl Shared {
     /// Logs once that the database fails, until all of it works again.
     pub(super) fn database_failed(&self, way: DatabaseWay, error: &Error) {
         let fault = if error.is_transient() { Fault::Away } else { Fault::Refuses };
-        if !self.trouble.failed(way, fault, Instant::now()) {
+        let now = Instant::now();
+        let news = self.trouble.failed(way, fault, now);
+        if error.is_crowded() && way != DatabaseWay::Beat {
+            self.trouble.crowded(now);
+        }
+        if !news {
             tracing::debug!(?way, %error, "the database still fails");
+        } else if error.is_crowded() {
+            tracing::warn!(%error, "the server has no connection left for this worker, which waits for one");
         } else if fault == Fault::Away {
             tracing::warn!(%error, "the database does not answer; jobs that ended are held back and written later");
         } else {

@@ -20,6 +20,7 @@ mod cli_queues;
 mod crash;
 mod demo;
 mod enqueue_ways;
+mod few_connections;
 mod functions;
 mod handlers_run;
 mod hostile;

@@ -198,7 +198,7 @@ fn arguments(name: &str) -> Vec<String> {
             "77".into(),
             r#"'{"threads": 2}'"#.into(),
         ],
-        "worker_leave" => vec![worker],
+        "worker_leave" | "worker_step_aside" => vec![worker],
         "worker_rescue" => vec![worker, "0".into(), "3".into()],
         other => panic!("{other} promises a plan and has no example here"),
     }
