@@ -5,6 +5,7 @@
 //! in a row; or its beat has not changed for long. Beats are compared with each other as they are seen and
 //! timed by the watcher's own clock, so that no clock that is set can make a live worker look lost.
 
+mod connections;
 mod crowded;
 mod news;
 
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::crowded::CROWDED_PAUSE;
+use self::connections::CONNECT_PAUSE;
 use super::held::StopReason;
 use super::silence::stop_when_silent;
 use super::watcher::{LOOK_EVERY, Watcher};
@@ -26,12 +27,6 @@ use crate::store::{Error, Moment, Notice, Observed, Private, Registration};
 const BEAT_EVERY: Duration = Duration::from_secs(2);
 /// So many beats after one another, the jobs held are looked up: a notice of a cancellation may not have been heard.
 const BEATS_A_LOOK: u32 = 5;
-/// How long a connection may take to open: with a beat before and one after it less than others wait to take over.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// Pause after a connection that was refused, as long as that of the pools: whoever finds the server first tells the others.
-const CONNECT_PAUSE: Duration = Duration::from_millis(500);
-/// Between two connections of the beat that do open; less than others wait before they believe that a lock is gone.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 /// How long a rescue may take; as above. One that takes longer is found done, or done again.
 const RESCUE_MAX: Duration = Duration::from_secs(4);
 /// How often the paused kinds are read. So long a worker that hears no notices may go on with a kind; one that does
@@ -173,68 +168,6 @@ impl Life {
                 self.shared.store.close_idle();
             }
         }
-    }
-
-    fn is_cut(&self) -> bool {
-        let deaf = self.listener.is_none() && self.may_listen();
-        deaf || self.beater.as_ref().is_none_or(Private::is_closed)
-    }
-
-    /// Opens what is closed; each connection holds the lock from its first moment. Answers whether the beat has a new one.
-    async fn connect(&mut self) -> bool {
-        let mut beats_anew = false;
-        if Instant::now() < self.connect_at {
-            return beats_anew;
-        }
-        let may_listen = self.may_listen();
-        for listens in [false, true] {
-            let place = if listens { &mut self.listener } else { &mut self.beater };
-            let is_open = place.as_ref().is_some_and(|private| !private.is_closed());
-            if is_open || (listens && !may_listen) {
-                continue;
-            }
-            *place = None;
-            match tokio::time::timeout(CONNECT_MAX, open(&self.shared, self.lock_key, listens)).await {
-                Ok(Ok(private)) if !listens => {
-                    self.beater = Some(private);
-                    beats_anew = true;
-                    // Should what follows fail each time, that makes no storm of connections.
-                    self.connect_at = Instant::now() + RECONNECT_PAUSE;
-                    if std::mem::replace(&mut self.was_connected, true) {
-                        self.watcher.was_cut(Instant::now());
-                    }
-                }
-                Ok(Ok(private)) => {
-                    self.listener = Some(private);
-                    // What was said meanwhile was not heard.
-                    self.signal(Signal::Back);
-                    self.stop_cancelled().await;
-                    self.read_pauses().await;
-                }
-                Ok(Err(error)) => {
-                    self.shared.database_failed(DatabaseWay::Beat, &error);
-                    let waits = error.is_crowded() && (listens || !self.shared.store.make_room_for_beat());
-                    self.connect_later(if waits { CROWDED_PAUSE } else { CONNECT_PAUSE });
-                    break;
-                }
-                Err(_) => {
-                    self.no_answer("connect", CONNECT_MAX);
-                    self.connect_later(CONNECT_PAUSE);
-                    break;
-                }
-            }
-        }
-        beats_anew
-    }
-
-    fn no_answer(&self, statement: &'static str, within: Duration) {
-        let error = Error::NoAnswer { statement, seconds: within.as_secs() };
-        self.shared.database_failed(DatabaseWay::Beat, &error);
-    }
-
-    /// A fleet whose server is away does not come back to it in step.
-    fn connect_later(&mut self, pause: Duration) {
-        self.connect_at = Instant::now() + pause.mul_f64(0.5 + fastrand::f64() / 2.0);
     }
 
     /// Whether notices reach this worker.
@@ -383,16 +316,6 @@ impl Life {
             Err(_) => self.beat_failed(None),
         }
     }
-}
-
-async fn open(shared: &Shared, lock_key: i64, listens: bool) -> Result<Private, Error> {
-    let private = shared.store.open_private().await?;
-    private.check_writable().await?;
-    private.hold_lock(lock_key).await?;
-    if listens {
-        private.listen().await?;
-    }
-    Ok(private)
 }
 
 async fn hear(listener: &mut Option<Private>) -> Option<Notice> {

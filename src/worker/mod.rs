@@ -15,6 +15,7 @@ mod held;
 #[doc(hidden)]
 pub mod hot;
 mod lanes;
+mod last;
 mod liveness;
 mod other_database;
 mod own_process;
@@ -34,8 +35,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::handler::Registry;
@@ -108,13 +107,6 @@ pub enum Stopping {
 const SELF_TEST_MAX: Duration = Duration::from_secs(2);
 /// How often counts are written.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
-/// How long after the drain time the last endings may be written. Together with leaving, less than the second
-/// that a stop may take beyond the drain time.
-const LAST_WRITES: Duration = Duration::from_millis(750);
-/// How long leaving the crew may take, in the worst case and at most.
-const LEAVE_MIN: Duration = Duration::from_millis(200);
-const LEAVE_MAX: Duration = Duration::from_secs(2);
-
 /// What all parts of one worker share.
 struct Shared {
     settings: Settings,
@@ -257,23 +249,15 @@ async fn work(
     // A task like those of the jobs it starts, so that they start on its own thread.
     let dispatch = tokio::spawn(dispatch::run(shared.clone(), heard, ended, stopping.clone()));
     let over = dispatch.await.expect("the dispatcher does not panic");
-    let handlers = stop_handlers(shared.registry.clone());
+    let handlers = last::stop_handlers(shared.registry.clone());
     // The channel closes with the last job: what it holds is written, then the finisher ends.
-    let over = last_writes(&shared, finisher, over, stopping).await;
+    let over = last::writes(&shared, finisher, over, stopping).await;
     flusher.abort();
     reporter.abort();
     alive.end();
-    leave(&shared, over).await;
+    last::leave(&shared, over).await;
     let _ = handlers.await;
     Ok(())
-}
-
-/// Ends what handlers keep running between jobs, while the last endings are written. What takes too long ends
-/// with the process.
-fn stop_handlers(registry: Registry) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let _ = tokio::time::timeout(LAST_WRITES, registry.stop()).await;
-    })
 }
 
 /// Finds out whether locks and notices reach the database, and says what it costs if they do not.
@@ -291,51 +275,6 @@ async fn tell_what_is_carried(store: &Store, poll: Duration) {
         ),
         Ok(Err(error)) => tracing::warn!(%error, "the self-test of the connection failed"),
         Err(_) => tracing::warn!("the self-test of the connection took too long"),
-    }
-}
-
-/// Waits until every ending is written, while the time to drain is not long over; answers when that is.
-async fn last_writes(
-    shared: &Shared,
-    mut finisher: JoinHandle<()>,
-    mut over: Instant,
-    mut stopping: watch::Receiver<Stopping>,
-) -> Instant {
-    loop {
-        if *stopping.borrow_and_update() == Stopping::Now {
-            over = over.min(Instant::now());
-        }
-        tokio::select! {
-            _ = &mut finisher => return over,
-            Ok(()) = stopping.changed() => {}
-            () = tokio::time::sleep_until(over + LAST_WRITES) => {
-                shared.gave_up.store(true, Ordering::Relaxed);
-                tracing::warn!("not every ending could be written in time; these jobs run again elsewhere");
-                return over;
-            }
-        }
-    }
-}
-
-/// Takes this worker from the crew, in the time that is left.
-async fn leave(shared: &Shared, over: Instant) {
-    let left = (over + LAST_WRITES + LEAVE_MIN).saturating_duration_since(Instant::now());
-    let last_words = async {
-        let _ = shared.store.flush_stats(shared.worker_id(), &shared.tally.rows()).await;
-        let given_back = shared.store.leave(shared.worker_id()).await?;
-        if given_back > 0 {
-            tracing::info!(given_back, "jobs that could not be ended in time are given back");
-            let _ = shared.store.ring().await;
-        }
-        Ok::<_, Error>(())
-    };
-    if let Ok(Ok(())) = tokio::time::timeout(left.clamp(LEAVE_MIN, LEAVE_MAX), last_words).await {
-        tracing::info!(worker.id = shared.worker_id(), "worker stopped");
-    } else {
-        tracing::warn!(
-            worker.id = shared.worker_id(),
-            "worker stopped, but could not say so in the database"
-        );
     }
 }
 
