@@ -12,10 +12,8 @@ use secrecy::ExposeSecret;
 
 use super::settings::HttpTls;
 
-/// Connections that wait for their next call, to one host. More than run at once are never needed; fewer only
-/// cost handshakes.
-const IDLE_PER_HOST: usize = 64;
-/// How long they wait. Servers hang up after 5 s to 75 s as a rule; a call on a connection that is being closed
+/// How long connections wait for their next call, as many of them as have run at once: fewer would cost a worker with
+/// more slots a handshake for the others each time. Servers hang up after 5 s to 75 s as a rule; a call on a connection that is being closed
 /// costs a retry.
 const IDLE_FOR: Duration = Duration::from_secs(30);
 /// The header fields of a reply at most; in bytes the client stops at about 400 KiB by itself.
@@ -39,7 +37,6 @@ pub(super) fn build(
         .referer(false)
         .connect_timeout(connect_timeout)
         .pool_idle_timeout(IDLE_FOR)
-        .pool_max_idle_per_host(IDLE_PER_HOST)
         .http1_max_headers(REPLY_HEADERS_MAX)
         .http2_max_header_list_size(REPLY_HEADER_BYTES_MAX);
     if let Some(names) = names {

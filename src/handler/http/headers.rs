@@ -9,12 +9,18 @@ use super::super::signature::{self, Key};
 use super::settings::HttpAuth;
 use crate::Job;
 
-const KIND_HEADER: &str = "rowcrew-kind";
-const ATTEMPT_HEADER: &str = "rowcrew-attempt";
-const JOB_ID_HEADER: &str = "rowcrew-job-id";
-const TRACEPARENT_HEADER: &str = "traceparent";
+static KIND: HeaderName = HeaderName::from_static("rowcrew-kind");
+static ATTEMPT: HeaderName = HeaderName::from_static("rowcrew-attempt");
+static JOB_ID: HeaderName = HeaderName::from_static("rowcrew-job-id");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static WEBHOOK_ID: HeaderName = HeaderName::from_static(signature::ID_HEADER);
+static WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static(signature::TIMESTAMP_HEADER);
+static WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static(signature::SIGNATURE_HEADER);
 /// The same as `webhook-id`, under the name that receivers look for who know nothing of webhooks.
-const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// As many as one attempt adds.
+const ADDED_MAX: usize = 8;
 
 /// Headers that the call sets itself; setting them would break it or forge what receivers rely on. A reply is
 /// never unpacked, so nobody may ask for a packed one.
@@ -73,23 +79,23 @@ fn sensitive(value: &str, what: &str) -> Result<HeaderValue, String> {
 /// All headers of one attempt, signed now (seconds since 1970) over the body that is sent.
 pub(super) fn of_attempt(fixed: &HeaderMap, keys: &[Key], job: &Job, body: &[u8], now: i64) -> HeaderMap {
     let id = format!("job_{}", job.id);
-    let mut headers = fixed.clone();
-    headers.insert(JOB_ID_HEADER, job.id.into());
-    headers.insert(ATTEMPT_HEADER, job.attempt.into());
-    headers.insert(signature::TIMESTAMP_HEADER, now.into());
-    let signed = signature::sign(keys, &id, now, body);
-    let mut texts = vec![
-        (signature::ID_HEADER, id.as_str()),
-        (IDEMPOTENCY_HEADER, id.as_str()),
-        (KIND_HEADER, &*job.kind),
+    // Room for all of them at once: a map that grows is hashed again.
+    let mut headers = HeaderMap::with_capacity(fixed.len() + ADDED_MAX);
+    headers.extend(fixed.iter().map(|(name, value)| (name.clone(), value.clone())));
+    headers.insert(&JOB_ID, job.id.into());
+    headers.insert(&ATTEMPT, job.attempt.into());
+    headers.insert(&WEBHOOK_TIMESTAMP, now.into());
+    let signed = (!keys.is_empty()).then(|| signature::sign(keys, &id, now, body));
+    let texts = [
+        (&WEBHOOK_ID, Some(&*id)),
+        (&IDEMPOTENCY_KEY, Some(&*id)),
+        (&KIND, Some(&*job.kind)),
+        (&WEBHOOK_SIGNATURE, signed.as_deref()),
+        (&TRACEPARENT, job.traceparent.as_deref()),
     ];
-    if !keys.is_empty() {
-        texts.push((signature::SIGNATURE_HEADER, &signed));
-    }
-    texts.extend(job.traceparent.as_deref().map(|parent| (TRACEPARENT_HEADER, parent)));
     for (name, text) in texts {
         // A kind or a traceparent with control characters cannot be said in a header; the call is worth more.
-        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+        if let Some(Ok(value)) = text.map(|text| HeaderValue::from_bytes(text.as_bytes())) {
             headers.insert(name, value);
         }
     }
