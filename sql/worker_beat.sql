@@ -1,7 +1,8 @@
 -- Shows that a worker lives.
 --
 -- Params:  $1 id int8, $2 running int4, $3 state text, $4 locked bool (both connections hold the lock),
---          $5 lock_key int8, $6 blocking jsonb (its blocking threads; null if it needs none)
+--          $5 lock_key int8, $6 blocking jsonb (its blocking threads; null if it needs none),
+--          $7 kinds_down text[] (of which it can run no job now)
 -- Returns: clock timestamptz, crew int8 (workers there are, this one and the lost included)
 -- Locks:   the worker's own row
 -- Plan:    Index Scan using workers_pkey
@@ -13,6 +14,7 @@ set
     state = $3,
     lock_key = $5,
     blocking = $6,
+    kinds_down = $7,
     -- A lock on another server, or from before this one's start, is gone with it: the one now held is new.
     locked_at = case when not $4 then null
         when w.locked_on = pg_postmaster_start_time() then coalesce(w.locked_at, clock_timestamp())

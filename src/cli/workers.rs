@@ -10,7 +10,8 @@ use crate::config::Config;
 #[command(
     after_help = "THREADS, BUSY and EXHAUSTED tell of the threads for blocking handlers: how many there may be, how many\n\
     are at work, and for how many seconds since the start all of them were. Blocking jobs waited in their\n\
-    queues then, and other kinds went on. --json adds utilisation (0 to 1, of the last minute).\n\n\
+    queues then, and other kinds went on. --json adds utilisation (0 to 1, of the last minute). DOWN are kinds\n\
+    that the worker can run no job of now, because none of their processes is up; its log says why.\n\n\
     Example:\n  rowcrew workers --json"
 )]
 pub(super) struct Args {
@@ -19,7 +20,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 13] = [
     Column("ID", "id", Form::Number),
     Column("NAME", "name", Form::Text),
     Column("PID", "pid", Form::Number),
@@ -32,6 +33,7 @@ const COLUMNS: [Column; 12] = [
     Column("EXHAUSTED (S)", "blocking.exhausted_seconds", Form::Number),
     Column("QUEUES", "queues", Form::Text),
     Column("KINDS", "kinds", Form::Text),
+    Column("DOWN", "kinds_down", Form::Text),
 ];
 
 pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode> {

@@ -108,6 +108,12 @@ impl Registry {
         })
     }
 
+    /// The kinds of which no job can be run now; [`Handler::capacity`].
+    pub fn kinds_down(&self) -> impl Iterator<Item = &str> {
+        let down = self.entries.iter().filter(|(_, entry)| entry.runner.capacity() == 0);
+        down.map(|(kind, _)| &**kind)
+    }
+
     /// Whether any kind needs blocking threads.
     pub fn has_blocking(&self) -> bool {
         self.entries.values().any(Entry::is_blocking)

@@ -18,6 +18,23 @@ pub struct Registration {
     pub concurrency: i32,
 }
 
+/// What a worker shows with each beat.
+#[derive(Debug, Clone, Copy)]
+pub struct Beat<'a> {
+    /// Jobs it runs.
+    pub running: i32,
+    /// `running` or `draining`.
+    pub state: &'a str,
+    /// Whether both of its connections hold its lock.
+    pub locked: bool,
+    /// The key of that lock.
+    pub lock_key: i64,
+    /// The figures of its blocking threads, as JSON text.
+    pub blocking: Option<&'a str>,
+    /// Kinds of which it can run no job now.
+    pub kinds_down: &'a [&'a str],
+}
+
 /// One worker as the others see it.
 #[derive(Debug, Clone, Copy)]
 pub struct Observed {
@@ -90,19 +107,12 @@ impl Store {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// Shows that the worker lives, with the figures of its blocking threads (JSON text), and answers the database's
-    /// clock and how many workers there are; `None` when the others have found it lost and given its jobs back.
-    pub async fn beat(
-        &self,
-        id: WorkerId,
-        running: i32,
-        state: &str,
-        locked: bool,
-        lock_key: i64,
-        blocking: Option<&str>,
-    ) -> Result<Option<(Moment, i64)>, Error> {
+    /// Shows that the worker lives, and answers the database's clock and how many workers there are; `None` when the
+    /// others have found it lost and given its jobs back.
+    pub async fn beat(&self, id: WorkerId, beat: &Beat<'_>) -> Result<Option<(Moment, i64)>, Error> {
+        let Beat { running, state, locked, lock_key, blocking, kinds_down } = beat;
         let blocking = blocking.map(JsonText);
-        let params: Params<'_> = &[&id, &running, &state, &locked, &lock_key, &blocking];
+        let params: Params<'_> = &[&id, running, state, locked, lock_key, &blocking, kinds_down];
         let rows = self.query(&self.statements.worker_beat, params).await?;
         Ok(rows.first().map(|row| (row.get(0), row.get(1))))
     }

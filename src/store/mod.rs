@@ -62,7 +62,7 @@ use deadpool_postgres::Pool;
 
 pub use claim::{ClaimOrder, Claimed, Lane};
 pub use connect::{ConnectError, Connector, ServerClient, ServerConnection, ServerStream};
-pub use crew::{Observed, Registration, Rescued};
+pub use crew::{Beat, Observed, Registration, Rescued};
 pub use doctor::{Head, Holder, IndexFacts, Load, QueueFacts, ServerFacts, TableFacts, Unserved};
 pub use duties::Kept;
 pub use enqueue::{Enqueued, NewJob, When, enqueue, enqueue_in};

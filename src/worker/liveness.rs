@@ -21,7 +21,7 @@ use super::held::StopReason;
 use super::silence::stop_when_silent;
 use super::watcher::{LOOK_EVERY, Watcher};
 use super::{DatabaseWay, Shared, Signal, Stopping};
-use crate::store::{Error, Moment, Notice, Observed, Private, Registration};
+use crate::store::{Beat, Error, Moment, Notice, Observed, Private, Registration};
 
 /// Between two beats.
 const BEAT_EVERY: Duration = Duration::from_secs(2);
@@ -192,8 +192,16 @@ impl Life {
         let id = self.shared.worker_id();
         let locked = self.hears();
         let blocking = self.shared.blocking.as_ref().map(|pool| pool.figures().to_string());
-        let beat = beater.store.beat(id, running, state, locked, self.lock_key, blocking.as_deref());
-        match tokio::time::timeout(BEAT_EVERY, beat).await {
+        let kinds_down: Vec<&str> = self.shared.registry.kinds_down().collect();
+        let beat = Beat {
+            running,
+            state,
+            locked,
+            lock_key: self.lock_key,
+            blocking: blocking.as_deref(),
+            kinds_down: &kinds_down,
+        };
+        match tokio::time::timeout(BEAT_EVERY, beater.store.beat(id, &beat)).await {
             Ok(Ok(Some((clock, crew)))) => {
                 self.shared.crew.store(crew.max(1) as u32, Ordering::Relaxed);
                 self.beaten(sent_at, clock).await;

@@ -96,6 +96,12 @@ async fn a_worker_whose_children_do_not_start_claims_none_of_their_jobs_and_anot
         db.one::<i64>("select count(*) from rowcrew.jobs where state = 'available' and attempts = 0").await,
         2
     );
+    db.until("(select kinds_down = '{ends,missing}' from rowcrew.workers)").await;
+    let why: String = db.one(&format!("select rowcrew.why({missing})")).await;
+    let words = "no worker can run its kind missing now: no process of it is up. The log of broken (id ";
+    assert!(why.contains(words), "{why}");
+    let blocked: Vec<String> = db.all("select reason from rowcrew.blocked").await;
+    assert_eq!(blocked, ["no worker can run its kind now"; 2]);
     let good = handler(&scratch, "missing", "", ECHO, "") + &handler(&scratch, "ends", "", ECHO, "");
     let _good = Crew::start(&db, &good).await;
     for id in [missing, ends] {

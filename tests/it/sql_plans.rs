@@ -197,6 +197,7 @@ fn arguments(name: &str) -> Vec<String> {
             "true".into(),
             "77".into(),
             r#"'{"threads": 2}'"#.into(),
+            "'{kind.1}'".into(),
         ],
         "worker_leave" | "worker_step_aside" => vec![worker],
         "worker_rescue" => vec![worker, "0".into(), "3".into()],
