@@ -20,7 +20,7 @@ const WORKERS_MAX: usize = 60;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rowcrew bench drain --jobs 200000 --rounds 5\n\n\
-    Each bench starts a private Postgres, unless --here says to use the configured database (its queue must be\n\
+    Each bench starts a private Postgres, unless --here says to use the configured database (its queue must be \
     empty; the bench deletes what is in it). Contenders run in turn; a figure is their ratio in one round.")]
 pub(super) struct Args {
     /// Which bench, or all of them.

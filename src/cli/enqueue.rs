@@ -19,9 +19,9 @@ use crate::{Backoff, parse_priority};
 #[command(
     after_help = "Examples:\n  rowcrew enqueue email.send '{\"to\": \"a@example.org\"}' --run-at \"in 10m\"\n  \
     rowcrew enqueue email.send --from mails.jsonl\n  rowcrew enqueue --rows --from - < jobs.jsonl\n\n\
-    A file is taken as a whole or not at all: a fault in any line, which is named, leaves nothing behind.\n\
-    Without --rows each line is a payload. With --rows each line is an object with the keys kind, payload,\n\
-    queue, priority, run_at, max_attempts, backoff, timeout, expires_at, unique_key, group_key, tags, meta;\n\
+    A file is taken as a whole or not at all: a fault in any line, which is named, leaves nothing behind. \
+    Without --rows each line is a payload. With --rows each line is an object with the keys kind, payload, \
+    queue, priority, run_at, max_attempts, backoff, timeout, expires_at, unique_key, group_key, tags, meta; \
     what it leaves out is taken from the command line."
 )]
 pub(super) struct Args {

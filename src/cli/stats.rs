@@ -15,7 +15,7 @@ use crate::store::Store;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rowcrew stats --watch 5\n\n\
-    Counts per queue are of its first 20,000 unfinished jobs; DEPTH is the whole, counted once a minute.\n\
+    Counts per queue are of its first 20,000 unfinished jobs; DEPTH is the whole, counted once a minute. \
     DONE/S are completions per second; WAIT is due to claimed, RUN the handler's time, both of the last hour.")]
 pub(super) struct Args {
     /// Look again every so many seconds, until Ctrl-C.

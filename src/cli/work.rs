@@ -15,8 +15,8 @@ use crate::worker::{self, Stopping};
 
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "Example:\n  rowcrew work --config rowcrew.toml --concurrency 50\n\n\
-    SIGTERM or Ctrl-C: takes no more jobs, lets running ones end within worker.drain_ms, gives the rest back\n\
-    and exits. A second one: gives everything back at once.")]
+    SIGTERM or Ctrl-C: takes no more jobs, lets running ones end within worker.drain_ms, gives the rest \
+    back and exits. A second one: gives everything back at once.")]
 pub(super) struct Args {
     /// A queue to serve; repeat for more [default: worker.queues, "default"].
     #[arg(long = "queue", value_name = "NAME")]

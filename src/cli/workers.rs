@@ -8,10 +8,10 @@ use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "THREADS, BUSY and EXHAUSTED tell of the threads for blocking handlers: how many there may be,\n\
-    how many are at work, and for how many seconds since the start all of them were. Blocking jobs\n\
-    waited in their queues then, and other kinds went on. --json adds utilisation (0 to 1, of the\n\
-    last minute). DOWN are kinds that the worker can run no job of now, because none of their\n\
+    after_help = "THREADS, BUSY and EXHAUSTED tell of the threads for blocking handlers: how many there may be, \
+    how many are at work, and for how many seconds since the start all of them were. Blocking jobs \
+    waited in their queues then, and other kinds went on. --json adds utilisation (0 to 1, of the \
+    last minute). DOWN are kinds that the worker can run no job of now, because none of their \
     processes is up; its log says why.\n\n\
     Example:\n  rowcrew workers --json"
 )]

@@ -31,8 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rowcrew demo ~/src/project --keep\n\n\
-    Starts a private Postgres and two workers in a temporary folder, runs jobs about every file below DIR (it\n\
-    only reads them), kills a worker half-way, and proves that nothing was lost or done twice.\n\
+    Starts a private Postgres and two workers in a temporary folder, runs jobs about every file below DIR (it \
+    only reads them), kills a worker half-way, and proves that nothing was lost or done twice. \
     Exit code 1 if the proof does not hold.")]
 pub(super) struct Args {
     /// The folder whose files are worked on [default: the current one].
