@@ -114,7 +114,8 @@ pub(super) async fn run(
     load: impl FnOnce() -> anyhow::Result<Config>,
 ) -> anyhow::Result<ExitCode> {
     args.check()?;
-    let url = if args.here { Some(load()?.database_url()?.expose_secret().to_owned()) } else { None };
+    // The server itself is measured, past any pooler.
+    let url = if args.here { Some(load()?.direct_url()?.expose_secret().to_owned()) } else { None };
     let settings = args.settings(url)?;
     let benches = args.what.benches();
     let bar = Bar::new(benches.iter().map(|bench| bench.runs(&settings)).sum(), settings.rounds, !args.json);
