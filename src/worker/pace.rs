@@ -21,10 +21,12 @@ const NO_TURNS: Duration = Duration::from_secs(5);
 /// The first pause after a look that found nothing; each further one doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
-/// Measures how fast jobs begin.
+/// Measures how fast jobs begin because others have ended.
 pub(super) struct Pace {
     window_began: Instant,
-    starts: u64,
+    starts: usize,
+    /// How many ran when the window began.
+    running: usize,
     per_second: f64,
     /// How long a claim takes now, the wait for its turn included.
     claim_takes: Duration,
@@ -37,6 +39,7 @@ impl Pace {
         Self {
             window_began: Instant::now(),
             starts: 0,
+            running: 0,
             per_second: 0.0,
             claim_takes: Duration::ZERO,
             payload_bytes: 0,
@@ -62,11 +65,15 @@ impl Pace {
         (AHEAD_BYTES_MAX / self.payload_bytes.max(1)).max(1)
     }
 
-    /// How many jobs beyond the free slots are worth holding now.
-    pub(super) fn ahead(&mut self) -> usize {
+    /// How many jobs beyond the free slots are worth holding now, while so many run.
+    pub(super) fn ahead(&mut self, running: usize) -> usize {
         let passed = self.window_began.elapsed();
         if passed >= WINDOW {
-            let rate = self.starts as f64 / passed.as_secs_f64();
+            // Those that only fill free slots say nothing of what comes after them: many long ones at once would have
+            // as many held that begin when these end, while neighbours are idle.
+            let ended = (self.running + self.starts).saturating_sub(running);
+            let rate = ended as f64 / passed.as_secs_f64();
+            self.running = running;
             // Half the old rate: fast to rise, and gone within a second of quiet.
             self.per_second = f64::midpoint(self.per_second, rate);
             self.starts = 0;
@@ -178,9 +185,9 @@ mod tests {
         };
         let mut pace = Pace::new();
         pace.per_second = 100_000.0;
-        assert_eq!(pace.ahead(), AHEAD_MAX);
+        assert_eq!(pace.ahead(0), AHEAD_MAX);
         pace.claimed(Duration::ZERO, &claimed(1024 * 1024));
-        assert_eq!((pace.fit(), pace.ahead()), (16, 16));
+        assert_eq!((pace.fit(), pace.ahead(0)), (16, 16));
         pace.claimed(Duration::ZERO, &claimed(10));
         assert!(pace.fit() < 20, "one small one proves nothing");
         pace.claimed(Duration::ZERO, &claimed(64 * 1024 * 1024));
@@ -193,7 +200,7 @@ mod tests {
             let mut pace = Pace::new();
             pace.per_second = 1_000.0;
             (0..20).for_each(|_| pace.claimed(took, &[]));
-            pace.ahead()
+            pace.ahead(0)
         };
         assert_eq!(held(Duration::from_millis(1)), 100);
         assert!((395..=400).contains(&held(Duration::from_millis(200))));
@@ -221,5 +228,20 @@ mod tests {
         assert!(!armed(&mut idle));
         idle.found();
         assert!(armed(&mut idle));
+    }
+
+    #[test]
+    fn many_long_jobs_that_begin_at_once_have_none_held_that_would_wait_for_their_end() {
+        let mut pace = Pace::new();
+        for _ in 0..100 {
+            pace.started();
+        }
+        pace.window_began -= WINDOW;
+        assert_eq!(pace.ahead(100), 0, "they fill free slots");
+        for _ in 0..100 {
+            pace.started();
+        }
+        pace.window_began -= WINDOW;
+        assert!(pace.ahead(100) > 50, "as many have ended");
     }
 }

@@ -33,9 +33,11 @@ async fn t01_what_a_workers_wall_clock_says_changes_nothing() {
         from generate_series(1, 200) n",
     )
     .await;
-    let load = Load { long_percent: 1, ..Load::usual(run.size(300, 10_000)) };
+    // Spread: what waits for a slot says nothing of clocks.
+    let pause = Duration::from_millis(run.size(0, 500));
+    let load = Load { long_percent: 1, pause, ..Load::usual(run.size(300, 10_000)) };
     load.put_in(&run, &site).await;
-    tokio::time::sleep(Duration::from_secs(run.size(3, 60))).await;
+    tokio::time::sleep(Duration::from_secs(run.size(3, 10))).await;
     site.drained().await;
     let lost: i64 = site.one("select count(*) from rowcrew.events where action = 'rescue'").await;
     crew.stop().await;

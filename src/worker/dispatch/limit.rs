@@ -56,7 +56,7 @@ impl Limit {
         if own.runner.capacity() == 0 {
             return 0;
         }
-        let ahead = own.pace.ahead();
+        let ahead = own.pace.ahead(own.running());
         if waiting == 0 || waiting < ahead / 2 { (own.free() + ahead).saturating_sub(waiting) } else { 0 }
     }
 
@@ -94,7 +94,10 @@ impl Limit {
 impl Own {
     /// How many more may begin now.
     fn free(&self) -> usize {
-        let running = self.most - self.slots.available_permits();
-        self.most.min(self.runner.capacity()).saturating_sub(running)
+        self.most.min(self.runner.capacity()).saturating_sub(self.running())
+    }
+
+    fn running(&self) -> usize {
+        self.most - self.slots.available_permits()
     }
 }

@@ -181,8 +181,8 @@ impl Dispatch {
         if self.shared.refused.load(Ordering::Relaxed) >= REFUSED_MAX {
             return 0;
         }
-        let ahead = self.pace.ahead();
         let free = self.slots.available_permits();
+        let ahead = self.pace.ahead(self.shared.settings.concurrency.saturating_sub(free));
         let swept = self.sweeping.map_or(0, |(_, asked)| asked);
         let waiting = self.buffer.len() + self.suspects.len() + self.coming - swept;
         // Claim when slots are free, or when what is held in advance is half used up.
