@@ -228,6 +228,7 @@ impl Life {
     }
 
     async fn beaten(&mut self, sent_at: Instant, clock: Moment) {
+        self.shared.aside.store(false, Ordering::Relaxed);
         self.beaten.send_replace(sent_at);
         self.shared.entered.cancel();
         self.shared.tally.set_clock(clock);

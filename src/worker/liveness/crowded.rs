@@ -38,6 +38,8 @@ impl Life {
 
     async fn step_aside(&mut self) {
         let Some(beater) = &self.beater else { return };
+        // First: a claim that still arrives is given back, and not begun in a name that is struck out.
+        self.shared.aside.store(true, Ordering::Relaxed);
         let left = beater.store.step_aside(self.shared.worker_id());
         match tokio::time::timeout(BEAT_EVERY, left).await {
             Ok(Ok(true)) => {
@@ -46,14 +48,17 @@ impl Life {
                     "the server has no connection left to claim jobs over; this worker steps aside for others, and \
                      comes back in a few seconds. See max_connections, and the limits of the role and the database"
                 );
-                self.shared.aside.store(true, Ordering::Relaxed);
                 self.shared.trouble.no_longer_crowded();
                 self.patience = None;
                 self.beater = None;
                 self.connect_at = Instant::now() + ASIDE.mul_f64(0.5 + fastrand::f64() / 2.0);
             }
             // The end of a job waits to be written.
-            Ok(Ok(false)) => {}
+            Ok(Ok(false)) => {
+                self.shared.aside.store(false, Ordering::Relaxed);
+                self.shared.changed.notify_one();
+            }
+            // Whether it left is not known: the next beat tells.
             Ok(Err(error)) => self.beat_failed(Some(&error)),
             Err(_) => self.beat_failed(None),
         }
