@@ -165,12 +165,13 @@ impl WorkerBuilder {
         self
     }
 
-    /// Gives the last try of a job that two workers were lost with a process of its own: this program, started again
-    /// with the same arguments, which must come to running this worker again. It then runs that job alone.
+    /// Runs jobs that a worker was lost with in processes beside it: this program, started again with the same
+    /// arguments, which must come to running this worker again. There it runs those jobs and no others: several that
+    /// were in one crash, and a job that was in two alone.
     ///
-    /// Without it such a job has the whole worker for itself: the worker waits until all others have ended, and claims
+    /// Without it the latter has the whole worker for itself: the worker waits until all others have ended, and claims
     /// nothing meanwhile.
-    pub fn last_tries_in_own_process(mut self) -> Self {
+    pub fn isolate_suspects(mut self) -> Self {
         self.settings.program = config::program_in_memory().ok();
         self
     }

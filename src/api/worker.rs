@@ -60,7 +60,7 @@ impl Worker {
             signals.map_err(|fault| Error::Input(format!("signals cannot be listened to: {fault}")))?;
         let _signals = signals.map(InBackground::new);
         self.store.check_ready().await?;
-        let _upkeep = if self.settings.is_for_one_job() {
+        let _upkeep = if self.settings.is_for_handed_jobs() {
             None
         } else {
             maintenance::prepare(&self.store, self.kept).await?;

@@ -54,7 +54,7 @@ impl Args {
 
 pub(super) async fn run(mut config: Config, exit_with_stdin: bool) -> anyhow::Result<ExitCode> {
     let worker = settings::worker(&config);
-    if worker.is_for_one_job() {
+    if worker.is_for_handed_jobs() {
         one_child_each(&mut config);
     }
     let registry = settings::registry(&config)?;
@@ -67,13 +67,14 @@ pub(super) async fn run(mut config: Config, exit_with_stdin: bool) -> anyhow::Re
     let store = Store::new(settings::store(&config)?)?;
     let kept = settings::kept(&config);
     let (stop, stopping) = watch::channel(Stopping::No);
-    if exit_with_stdin {
+    // That of a process with jobs handed to it is its tie to the worker, which reads it itself.
+    if exit_with_stdin && !worker.is_for_handed_jobs() {
         let stop = stop.clone();
         std::thread::spawn(move || worker::stop_at_end_of_stdin(&stop));
     }
     let stopper = tokio::spawn(stop_on_signals(stop)?);
     store.check_ready().await?;
-    let upkeep = if worker.is_for_one_job() {
+    let upkeep = if worker.is_for_handed_jobs() {
         None
     } else {
         maintenance::prepare(&store, kept).await?;

@@ -74,10 +74,10 @@ impl Registry {
         self
     }
 
-    /// The handler of this kind alone.
+    /// The handlers of these kinds alone.
     #[must_use]
-    pub fn only(mut self, kind: &str) -> Self {
-        self.entries.retain(|name, _| &**name == kind);
+    pub fn only(mut self, kinds: &[String]) -> Self {
+        self.entries.retain(|name, _| kinds.iter().any(|kind| **kind == **name));
         self
     }
 

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
+use super::finish::ids_and_claims;
 use super::migrate::lock_key;
 use super::session::Params;
 use super::time::{JsonText, Moment};
@@ -96,17 +97,19 @@ impl Store {
         jobs
     }
 
-    /// Takes a job over from the worker that holds it by `claim_id`; `None` when it holds it no more.
+    /// Takes jobs over from the worker that holds them by these claims; what it holds no more is left out.
     pub async fn take_over(
         &self,
         worker_id: WorkerId,
         batch: i64,
-        id: JobId,
-        claim_id: ClaimId,
-    ) -> Result<Option<Claimed>, Error> {
-        let params: Params<'_> = &[&worker_id, &batch, &id, &claim_id];
-        let rows = self.query(&self.statements.job_take_over, params).await?;
-        rows.first().map(|row| claimed(row, &mut Names::default(), &mut Names::default())).transpose()
+        held: &[(JobId, ClaimId)],
+    ) -> Result<Vec<Arc<Job>>, Error> {
+        let (mut ids, claim_ids) = ids_and_claims(held.iter().copied());
+        ids.sort_unstable();
+        let params: Params<'_> = &[&worker_id, &batch, &ids, &claim_ids];
+        let rows = self.query(&self.statements.jobs_take_over, params).await?;
+        let (mut kinds, mut queues) = (Names::default(), Names::default());
+        rows.iter().map(|row| Ok(claimed(row, &mut kinds, &mut queues)?.job)).collect()
     }
 
     /// The payload of a job that was too large to come with its claim, as JSON text; `None` when the claim holds the job

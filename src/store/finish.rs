@@ -131,9 +131,13 @@ impl Store {
     }
 }
 
-/// The jobs, and their claims, each once.
 fn ids_of<'a>(endings: impl Iterator<Item = &'a Ending>) -> (Vec<JobId>, Vec<ClaimId>) {
-    let (ids, mut claim_ids): (Vec<JobId>, Vec<ClaimId>) = endings.map(|e| (e.id, e.claim_id)).unzip();
+    ids_and_claims(endings.map(|ending| (ending.id, ending.claim_id)))
+}
+
+/// The jobs, and their claims, each once.
+pub(super) fn ids_and_claims(held: impl Iterator<Item = (JobId, ClaimId)>) -> (Vec<JobId>, Vec<ClaimId>) {
+    let (ids, mut claim_ids): (Vec<JobId>, Vec<ClaimId>) = held.unzip();
     claim_ids.sort_unstable();
     claim_ids.dedup();
     (ids, claim_ids)

@@ -56,8 +56,7 @@ statements! {
     dead_prune, dead_revive, dead_revive_many, depth_sample,
     doctor_holders, doctor_indexes, doctor_load, doctor_queues, doctor_rights, doctor_server, doctor_tables, finished_prune, frontiers_prune, import_begin, import_outcome,
     job_bury, job_cancel, job_claim, job_claim_in_turn, job_complete, job_complete_unkept, job_discard, job_enqueue, job_expire, job_finish, job_held, job_insert, job_payload, job_progress, job_requeue, job_retry, job_show,
-    job_take_over,
-    jobs_cancelled, jobs_copy, jobs_enqueue, jobs_horizon, jobs_insert, jobs_list, jobs_locked, kind_hold, kind_pause, kind_resume, kinds_list, kinds_paused, queue_pause, queue_purge, queue_resume, queue_set,
+    jobs_cancelled, jobs_copy, jobs_enqueue, jobs_horizon, jobs_insert, jobs_list, jobs_locked, jobs_take_over, kind_hold, kind_pause, kind_resume, kinds_list, kinds_paused, queue_pause, queue_purge, queue_resume, queue_set,
     queues_list, server_writable, session_read_write, stats_flush, stats_fold, stats_prune, stats_read, wake_arm, wake_ring, worker_alone,
     worker_beat, worker_leave, worker_register, worker_rescue, worker_step_aside, workers_list, workers_observe,
 }

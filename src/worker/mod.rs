@@ -47,7 +47,7 @@ pub(crate) use own_process::stop_at_end_of_stdin;
 use broken::Broken;
 use finisher::Ended;
 use held::{Held, StopReason};
-use own_process::OneJob;
+use own_process::{Handed, Purpose};
 use pauses::Pauses;
 use tally::Tally;
 use trouble::{DatabaseWay, Trouble};
@@ -71,23 +71,27 @@ pub struct Settings {
     pub blocking_threads: usize,
     /// Whether finished jobs are kept at all.
     pub keep_finished: bool,
-    /// This program, if it comes to [`run`] again when it is started again with the same arguments: then a job that
-    /// two workers were lost with has its last try in a process of its own, and the others go on meanwhile. Without it,
-    /// such a job has the whole worker for itself.
+    /// This program, if it comes to [`run`] again when it is started again with the same arguments: then jobs that a
+    /// worker was lost with run in processes beside it, and one that two were lost with has one of its own. Without it,
+    /// the latter has the whole worker for itself.
     pub program: Option<PathBuf>,
 }
 
 impl Settings {
-    /// Whether this process was started for the last try of one job, and is to do nothing else.
-    pub fn is_for_one_job(&self) -> bool {
-        OneJob::of_settings(self).is_some()
+    /// Whether this process was started for jobs that a worker was lost with, and is to do nothing else.
+    pub fn is_for_handed_jobs(&self) -> bool {
+        Purpose::of_this_process(self).is_some()
     }
 
-    /// As those of a worker that runs this job only.
-    fn for_one(mut self, one: &OneJob) -> Self {
-        self.name = format!("{} (job {})", self.name, one.id);
+    /// As those of a worker that is handed jobs.
+    fn for_handed(mut self, purpose: &Purpose) -> Self {
+        self.name = format!("{} ({purpose})", self.name);
         self.queues.clear();
-        self.concurrency = 1;
+        if purpose.last_try.is_some() {
+            self.concurrency = 1;
+        }
+        // The crew's share of the server's connections is for those who claim.
+        self.sql_connections = 1;
         self
     }
 }
@@ -173,12 +177,14 @@ pub async fn run(
     settings: Settings,
     stopping: watch::Receiver<Stopping>,
 ) -> Result<(), Error> {
-    match OneJob::of_settings(&settings) {
-        Some(one) => {
-            let stopping = own_process::until_orphaned(stopping);
-            Box::pin(work(store, registry.only(&one.kind), settings.for_one(&one), stopping)).await
+    match Purpose::of_this_process(&settings) {
+        Some(purpose) => {
+            let (orders, stopping) = own_process::orders(stopping);
+            let handed = Handed { last_try: purpose.last_try.is_some(), orders };
+            let registry = registry.only(&purpose.kinds);
+            Box::pin(work(store, registry, settings.for_handed(&purpose), stopping, Some(handed))).await
         }
-        None => Box::pin(work(store, registry, settings, stopping)).await,
+        None => Box::pin(work(store, registry, settings, stopping, None)).await,
     }
 }
 
@@ -187,16 +193,17 @@ async fn work(
     registry: Registry,
     settings: Settings,
     stopping: watch::Receiver<Stopping>,
+    handed: Option<Handed>,
 ) -> Result<(), Error> {
     let sql_store = store.for_transactions(settings.sql_connections)?;
     // What somebody has locked must not hold up the rest of the worker.
     let hot = store.for_hot_path(finisher::LOCK_WAIT)?;
     let store = store.with_lock_timeout(finisher::LOCK_WAIT)?;
-    // One job has nothing hot, and need not have another connection.
-    let hot = if settings.is_for_one_job() { store.clone() } else { hot };
+    // A few jobs have nothing hot, and need not have another connection.
+    let hot = if handed.is_some() { store.clone() } else { hot };
     store.check_ready().await?;
     check::handlers(&store, &registry).await?;
-    if !settings.is_for_one_job() {
+    if handed.is_none() {
         tell_what_is_carried(&store, settings.poll).await;
     }
     let blocking = registry.has_blocking().then(|| blocking::Blocking::new(settings.blocking_threads));
@@ -247,7 +254,7 @@ async fn work(
     let flusher = tokio::spawn(flush(shared.clone()));
     let reporter = tokio::spawn(progress::run(shared.clone()));
     // A task like those of the jobs it starts, so that they start on its own thread.
-    let dispatch = tokio::spawn(dispatch::run(shared.clone(), heard, ended, stopping.clone()));
+    let dispatch = tokio::spawn(dispatch::run(shared.clone(), heard, ended, stopping.clone(), handed));
     let over = dispatch.await.expect("the dispatcher does not panic");
     let handlers = last::stop_handlers(shared.registry.clone());
     // The channel closes with the last job: what it holds is written, then the finisher ends.

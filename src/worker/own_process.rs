@@ -1,68 +1,103 @@
-//! Gives a job that took its workers down too often a process of its own: this program, started again for that job.
+//! Gives jobs that workers were lost with a process of their own: this program, started again for them.
 //!
-//! The new process enters the crew as a worker that claims nothing, takes this one job over, and leaves when it has
-//! ended. Should it die, it takes no other job with it, and the crew knows which one to blame. Its standard input is
-//! its tie to the worker that started it: over it, it says that the job is its own, and when the other end is gone, it
-//! gives the job back unharmed.
+//! The new process enters the crew as a worker that claims nothing: it takes over what it is handed, and leaves when it
+//! is told to. Should it die, it takes no other job with it, and the crew knows which to blame. Its standard input is its
+//! tie to the worker that started it. Over it, it is handed jobs, says that they are its own, and when each has ended;
+//! and when the other end is gone, it gives them back unharmed.
 
-use std::io::Read as _;
+use std::fmt;
+use std::io::{BufRead as _, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{Settings, Stopping};
-use crate::{ClaimId, Job, JobId, config};
+use crate::{ClaimId, JobId, config};
 
-/// Names the job in the environment of the process that is started for it.
-const VARIABLE: &str = "ROWCREW_ONE_JOB";
-/// What it says when the job is its own.
-const TAKEN: u8 = b'!';
+/// Says to a process that it is started for jobs, and for which.
+const VARIABLE: &str = "ROWCREW_HANDED";
 /// How long a worker whose starter is gone may take to give its jobs back; its database may be gone too.
 const ORPHAN_WAIT: Duration = Duration::from_secs(4);
 
-/// The job that a process is started for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OneJob {
-    pub(super) id: JobId,
-    /// The claim of the worker that hands it over.
-    pub(super) claim_id: ClaimId,
-    pub(super) kind: String,
+/// What a process is started for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Purpose {
+    /// Kinds of the jobs that it may be handed.
+    pub(super) kinds: Vec<String>,
+    /// The one whose last try it is; else several that were in one crash.
+    pub(super) last_try: Option<JobId>,
 }
 
-impl OneJob {
-    /// That of this process, if it was started for one.
-    pub(super) fn of_settings(settings: &Settings) -> Option<Self> {
+impl Purpose {
+    /// That of this process, if it was started for jobs.
+    pub(super) fn of_this_process(settings: &Settings) -> Option<Self> {
         settings.program.as_ref()?;
-        Self::parse(&config::variable(VARIABLE)?)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(3, ':');
-        let (id, claim_id, kind) = (parts.next()?, parts.next()?, parts.next()?);
-        Some(Self { id: id.parse().ok()?, claim_id: claim_id.parse().ok()?, kind: kind.to_owned() })
-    }
-
-    fn of(job: &Job) -> String {
-        format!("{}:{}:{}", job.id, job.claim_id, job.kind)
+        serde_json::from_str(&config::variable(VARIABLE)?).ok()
     }
 }
 
-/// A process that was started for a job.
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.last_try {
+            Some(id) => write!(f, "job {id}"),
+            None => f.write_str("suspects"),
+        }
+    }
+}
+
+/// What such a process has of it.
+pub(super) struct Handed {
+    pub(super) last_try: bool,
+    pub(super) orders: mpsc::UnboundedReceiver<Order>,
+}
+
+/// What such a process is told, a line each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Order {
+    /// To take these jobs over from the worker that holds them by these claims.
+    Take(Vec<(JobId, ClaimId)>),
+    /// To leave: no more will come.
+    Leave,
+}
+
+/// What it says, a line each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Word {
+    /// So many of the jobs of the next order are its own; the others it could not have.
+    Taken(usize),
+    /// It could not take the jobs of the next order over, or does not know whether it has: then it gives them back.
+    Failed,
+    /// So many have ended.
+    Ended(usize),
+}
+
+/// News of such a process.
+pub(super) enum News {
+    Said(Word),
+    Gone(std::io::Result<ExitStatus>),
+}
+
+/// A process that was started for jobs.
 pub(super) struct OwnProcess {
     process: Child,
-    tie: tokio::net::UnixStream,
+    words: Lines<BufReader<OwnedReadHalf>>,
+    orders: OwnedWriteHalf,
 }
 
 impl OwnProcess {
     /// Starts this program again, as it was started itself. In a group of its own: whoever kills the worker's group
-    /// must not seem to be the job.
-    pub(super) fn start(program: &Path, job: &Job) -> std::io::Result<Self> {
+    /// must not seem to be a job.
+    pub(super) fn start(program: &Path, purpose: &Purpose) -> std::io::Result<Self> {
         let (tie, its_end) = UnixStream::pair()?;
         tie.set_nonblocking(true)?;
         let mut arguments = config::arguments();
@@ -70,56 +105,87 @@ impl OwnProcess {
         if let Some(name) = arguments.next() {
             command.arg0(name);
         }
-        let command = command.args(arguments).env(VARIABLE, OneJob::of(job)).process_group(0);
+        let command = command.args(arguments).env(VARIABLE, serde_json::to_string(purpose)?).process_group(0);
         let process = command.stdin(Stdio::from(OwnedFd::from(its_end))).spawn()?;
-        Ok(Self { process, tie: tokio::net::UnixStream::from_std(tie)? })
+        let (words, orders) = tokio::net::UnixStream::from_std(tie)?.into_split();
+        Ok(Self { process, words: BufReader::new(words).lines(), orders })
     }
 
-    /// Whether the job has become its own; `false` when it is gone or says nothing sensible.
-    pub(super) async fn takes_over(&mut self) -> bool {
-        let mut word = [0];
-        matches!(self.tie.read(&mut word).await, Ok(1)) && word[0] == TAKEN
+    /// Gives it an order. One that it does not hear any more is none: its end comes as news.
+    pub(super) async fn tell(&mut self, order: &Order) {
+        let mut line = serde_json::to_vec(order).expect("numbers have a text");
+        line.push(b'\n');
+        let _ = self.orders.write_all(&line).await;
     }
 
-    /// How it ended.
-    pub(super) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
-        self.process.wait().await
+    /// The next that is heard of it; may be dropped half-way.
+    pub(super) async fn news(&mut self) -> News {
+        let Self { process, words, .. } = self;
+        let said = async {
+            let line = words.next_line().await.ok().flatten()?;
+            serde_json::from_str(&line).ok()
+        };
+        tokio::select! {
+            // What it has said before its end comes first.
+            biased;
+            Some(word) = said => News::Said(word),
+            status = process.wait() => News::Gone(status),
+        }
     }
 
-    /// Has it give the job back, and answers how it ended.
+    /// Waits for its end.
+    pub(super) async fn gone(&mut self) {
+        let _ = self.process.wait().await;
+    }
+
+    /// Has it give its jobs back, and answers how it ended.
     pub(super) async fn stop(self) -> std::io::Result<ExitStatus> {
-        let Self { mut process, tie } = self;
-        drop(tie);
+        let Self { mut process, words, orders } = self;
+        drop((words, orders));
         process.wait().await
     }
 }
 
-/// Says to the worker that started this process that the job is its own now.
-pub(super) fn say_taken() {
+/// Says something to the worker that started this process.
+pub(super) fn say(word: Word) {
+    let line = serde_json::to_string(&word).expect("numbers have a text") + "\n";
     // It may be gone; then the end of standard input says so.
-    let _ = rustix::io::write(rustix::stdio::stdin(), &[TAKEN]);
+    let _ = rustix::io::write(rustix::stdio::stdin(), line.as_bytes());
 }
 
-/// The same wish to stop, and that to stop at once when whoever started this process is gone.
-pub(super) fn until_orphaned(mut stopping: watch::Receiver<Stopping>) -> watch::Receiver<Stopping> {
+/// Orders for this process, and the wish to stop, which comes also when whoever started it is gone.
+pub(super) fn orders(
+    mut stopping: watch::Receiver<Stopping>,
+) -> (mpsc::UnboundedReceiver<Order>, watch::Receiver<Stopping>) {
     let (stop, either) = watch::channel(*stopping.borrow_and_update());
+    let (order, orders) = mpsc::unbounded_channel();
     let at_end = stop.clone();
-    std::thread::spawn(move || stop_at_end_of_stdin(&at_end));
+    std::thread::spawn(move || {
+        let lines = std::io::stdin().lock().lines().map_while(Result::ok);
+        for heard in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
+            let _ = order.send(heard);
+        }
+        orphaned(&at_end);
+    });
     tokio::spawn(async move {
         while stopping.changed().await.is_ok() {
             let asked = *stopping.borrow_and_update();
             stop.send_modify(|now| *now = asked.max(*now));
         }
     });
-    either
+    (orders, either)
 }
 
 /// Asks the worker to stop at once when standard input ends, as it does when the process that started this one is
-/// gone, and ends the process if that takes too long. For a thread of its own: a runtime would wait for the read before
-/// it ends.
+/// gone. For a thread of its own: a runtime would wait for the read before it ends.
 pub(crate) fn stop_at_end_of_stdin(stop: &watch::Sender<Stopping>) {
     let mut stdin = std::io::stdin().lock();
     while matches!(stdin.read(&mut [0; 64]), Ok(1..)) {}
+    orphaned(stop);
+}
+
+/// Asks the worker to stop at once, and ends the process if that takes too long.
+fn orphaned(stop: &watch::Sender<Stopping>) {
     stop.send_replace(Stopping::Now);
     std::thread::sleep(ORPHAN_WAIT);
     std::process::exit(1);
@@ -130,12 +196,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_knows_the_job_it_was_started_for() {
-        let job = Job { id: 7, claim_id: 12, kind: "a:b".into(), ..Job::example() };
-        let one = OneJob { id: 7, claim_id: 12, kind: "a:b".to_owned() };
-        assert_eq!(OneJob::parse(&OneJob::of(&job)), Some(one));
-        for text in ["", "7", "7:12", "x:12:a", "7::a"] {
-            assert_eq!(OneJob::parse(text), None, "{text:?}");
+    fn orders_and_words_are_lines() {
+        let text = |order: &Order| serde_json::to_string(order).expect("text");
+        assert_eq!(text(&Order::Take(vec![(7, 12), (9, 13)])), r#"{"take":[[7,12],[9,13]]}"#);
+        assert_eq!(text(&Order::Leave), r#""leave""#);
+        for word in [Word::Taken(2), Word::Failed, Word::Ended(1)] {
+            let line = serde_json::to_string(&word).expect("text");
+            assert_eq!(serde_json::from_str::<Word>(&line).ok(), Some(word), "{line}");
         }
     }
 }

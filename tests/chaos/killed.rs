@@ -51,12 +51,12 @@ async fn c01_workers_that_are_killed_lose_nothing_and_their_jobs_start_again_in_
     let evidence = Evidence::gather(&site, &crew).await;
     evidence.hold(&Allowed::default());
 
-    let (mut among_others, mut alone) = evidence.restarts_ms();
-    let mut orphans = [among_others.clone(), alone.clone()].concat();
+    let (mut inside, mut beside) = evidence.restarts_ms();
+    let mut orphans = [inside.clone(), beside.clone()].concat();
     run.note("kills", evidence.deaths.len());
     run.note("jobs", evidence.acked.len());
     run.note("executions cut short", orphans.len());
-    for (which, some) in [("among others", &mut among_others), ("last tries, alone", &mut alone)] {
+    for (which, some) in [("in workers", &mut inside), ("beside them, not killed", &mut beside)] {
         let (p50, p99) = (percentile(some, 50.0), percentile(some, 99.0));
         run.note(which, format!("{}, p50 {p50:.0} ms, p99 {p99:.0} ms", some.len()));
     }

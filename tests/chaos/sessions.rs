@@ -158,8 +158,8 @@ async fn d12_through_a_transaction_mode_pooler_workers_that_are_killed_lose_noth
     let prepared = site.server_log().matches("prepared statement").count();
     run.figure("errors of prepared statements", prepared, prepared == 0, "0");
     assert_eq!(prepared, 0);
-    let (among_others, alone) = evidence.restarts_ms();
-    let mut orphans = [among_others, alone].concat();
+    let (inside, beside) = evidence.restarts_ms();
+    let mut orphans = [inside, beside].concat();
     run.note("executions cut short", orphans.len());
     let p99 = percentile(&mut orphans, 99.0);
     run.figure("kill to start again, p99 ms", format!("{p99:.0}"), p99 < 12_000.0, "< 12000");

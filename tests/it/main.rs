@@ -43,5 +43,6 @@ mod sql_headers;
 mod sql_plans;
 mod stop;
 mod support;
+mod suspects;
 mod testing;
 mod turns;

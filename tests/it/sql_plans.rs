@@ -150,7 +150,7 @@ fn arguments(name: &str) -> Vec<String> {
             let (cancelled, results) = ("'{101}'".to_owned(), each("{\"rows\": 1}"));
             vec![ids, claims, cancelled, results, worker, batches]
         }
-        "job_take_over" => vec![worker, "999999".into(), "101".into(), "2".into()],
+        "jobs_take_over" => vec![worker, "999999".into(), ids, claims],
         "job_complete" => vec!["101".into(), "2".into(), r#"'{"rows": 1}'"#.into()],
         "job_complete_unkept" | "job_payload" => vec!["101".into(), "2".into()],
         "job_discard" => vec![ids, claims, worker, batches],

@@ -52,7 +52,7 @@ impl State {
         self.taken.remove(&(ticket.job, ticket.claim));
     }
 
-    /// `job_take_over.sql`; the process that sends it hears the answer, begins, and says so.
+    /// `jobs_take_over.sql`; the process that sends it hears the answer, begins, and says so.
     fn take_over(&mut self, job: Job, under: Claim, rules: Rules) {
         let Row::Running { claim, .. } = self.jobs[job] else { return };
         if claim != under && rules != Rules::TakeOverById {

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::super::lanes::Look;
 use super::super::{DatabaseWay, Shared};
 use super::{Dispatch, Kinds};
+use crate::WorkerId;
 use crate::store::{ClaimOrder, Claimed, Error};
-use crate::{CRASHES_MAX, WorkerId};
 
 /// While other kinds have more, those of which there was not enough are looked for in this part of the time: one in
 /// so many, and so often at least.
@@ -165,7 +165,7 @@ impl Dispatch {
         claimed.sort_unstable_by_key(|one| (one.job.priority, one.place));
         let jobs = claimed.into_iter().map(|one| one.job);
         for ticket in self.shared.held.take_in(batch, jobs) {
-            if ticket.job.crashes >= CRASHES_MAX - 1 {
+            if self.is_suspect(&ticket) {
                 self.suspects.push_back(ticket);
             } else {
                 self.queue_of(&ticket).push_back(ticket);
@@ -175,7 +175,7 @@ impl Dispatch {
 }
 
 /// Settles a claim whose answer was lost, however long the database takes to come back.
-async fn forget(shared: Arc<Shared>, worker_id: WorkerId, batch: i64) {
+pub(super) async fn forget(shared: Arc<Shared>, worker_id: WorkerId, batch: i64) {
     let mut pause = FORGET_PAUSE;
     while !shared.gives_up() {
         match shared.store.forget_claim(worker_id, batch).await {

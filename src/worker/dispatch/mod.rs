@@ -5,6 +5,8 @@
 
 mod claims;
 mod drain;
+mod elsewhere;
+mod handed;
 mod limit;
 mod pauses;
 mod start;
@@ -22,13 +24,14 @@ use tokio::time::Instant;
 use super::finisher::Ended;
 use super::held::Ticket;
 use super::lanes::Lanes;
-use super::own_process::OneJob;
+use super::own_process::Handed;
 use super::pace::{Idle, Pace, Turns};
 use super::{Settings, Shared, Signal, Stopping, attempt};
 use crate::handler::Registry;
 use claims::{Answer, next_answer};
+use elsewhere::Parcel;
 use limit::Limit;
-use suspects::OWN_PROCESSES_MAX;
+use suspects::LAST_TRIES_MAX;
 
 /// The most jobs of one claim: beyond it a claim gains nothing and holds its locks longer.
 const BATCH_MAX: usize = 1_000;
@@ -43,6 +46,7 @@ pub(super) async fn run(
     mut heard: mpsc::UnboundedReceiver<Signal>,
     ended: mpsc::UnboundedSender<Ended>,
     mut stopping: watch::Receiver<Stopping>,
+    handed: Option<Handed>,
 ) -> Instant {
     // What is claimed before the crew can see this worker die would be missed for long.
     tokio::select! {
@@ -50,8 +54,8 @@ pub(super) async fn run(
         Ok(_) = stopping.wait_for(|asked| *asked != Stopping::No) => {}
     }
     let mut dispatch = Dispatch::new(shared, ended);
-    if let Some(one) = OneJob::of_settings(&dispatch.shared.settings) {
-        return dispatch.run_one(one, heard, stopping).await;
+    if let Some(handed) = handed {
+        return dispatch.run_handed(handed, heard, stopping).await;
     }
     while *stopping.borrow_and_update() == Stopping::No {
         dispatch.mind_pauses();
@@ -83,9 +87,12 @@ struct Dispatch {
     coming: usize,
     /// The slow sweep that is on its way, and how many of them are asked of it.
     sweeping: Option<(i64, usize)>,
-    /// Jobs that took their worker down too often, and wait to run alone.
+    /// Jobs that workers were lost with, and that wait to run apart from others.
     suspects: VecDeque<Ticket>,
-    own_processes: Arc<Semaphore>,
+    last_tries: Arc<Semaphore>,
+    /// The process beside this one for those that may run together, and the place for it.
+    feed: Option<mpsc::UnboundedSender<Parcel>>,
+    beside: Arc<Semaphore>,
     /// When those of them go back again that find no process here.
     surplus_goes_at: Instant,
     /// One has this process for itself.
@@ -156,7 +163,9 @@ impl Dispatch {
             coming: 0,
             sweeping: None,
             suspects: VecDeque::new(),
-            own_processes: Arc::new(Semaphore::new(OWN_PROCESSES_MAX)),
+            last_tries: Arc::new(Semaphore::new(LAST_TRIES_MAX)),
+            feed: None,
+            beside: Arc::new(Semaphore::new(1)),
             surplus_goes_at: Instant::now(),
             alone: false,
             draining: false,

@@ -21,7 +21,7 @@ impl Dispatch {
             self.start_suspect_alone();
             return;
         }
-        self.start_own_processes();
+        self.start_elsewhere();
         for at in 0..self.orders.len() {
             self.give_back_shut(at);
             while let Some(limit) = &mut self.orders[at].limit

@@ -1,33 +1,34 @@
-//! Jobs that took their workers down too often: the last try of each is one in which a crash can be blamed on nobody
-//! else.
+//! Jobs that workers were lost with. One that has taken two down has its last try where a crash can be blamed on
+//! nobody else; those that were in one crash only, of which most are innocent, run together beside the worker, while
+//! there is room, so that the one to blame does not take a whole worker down again.
 
 use std::collections::VecDeque;
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{self, error::SendError};
 use tokio::time::Instant;
 
-use super::super::finisher::Ended;
+use super::super::attempt;
 use super::super::held::Ticket;
-use super::super::own_process::{self, OneJob, OwnProcess};
-use super::super::{Shared, Signal, Stopping, attempt};
+use super::super::own_process::Purpose;
 use super::Dispatch;
+use super::elsewhere::{Elsewhere, Parcel};
+use crate::CRASHES_MAX;
 
-/// Processes for one job each at once at most: each has connections of its own.
-pub(super) const OWN_PROCESSES_MAX: usize = 4;
+/// Processes of a worker for a last try each at once at most: they have connections of their own.
+pub(super) const LAST_TRIES_MAX: usize = 3;
 /// Jobs that wait here for one of them. The others go back to other workers, which may have one free.
 const WAITING_MAX: usize = 2;
 /// At most so often, and more rarely by this for each: thousands must not go back and forth all the time.
 const GIVE_BACK_EVERY: Duration = Duration::from_millis(250);
 const GIVE_BACK_MORE: Duration = Duration::from_millis(5);
-/// How long one is put off whose process did not begin with it.
-const NOT_BEGUN_PAUSE: Duration = Duration::from_secs(10);
 
-/// What a job in a process of its own holds here: one of the processes, a slot, and one of its kind where that is limited.
-type Places = [Option<OwnedSemaphorePermit>; 3];
+/// Whether this is the last try of a job.
+pub(super) fn is_last_try(ticket: &Ticket) -> bool {
+    ticket.job.crashes >= CRASHES_MAX - 1
+}
 
 impl Dispatch {
     /// Whether nothing else may be claimed or started, because a suspect needs this process for itself.
@@ -35,13 +36,29 @@ impl Dispatch {
         self.shared.settings.program.is_none() && (self.alone || !self.suspects.is_empty())
     }
 
-    /// Starts suspects, each in a process of its own, while the others go on.
-    pub(super) fn start_own_processes(&mut self) {
+    /// Whether a job waits apart from the others.
+    pub(super) fn is_suspect(&self, ticket: &Ticket) -> bool {
+        // What is limited apart from the worker's slots, as children and threads are, runs where these are.
+        let can_go_elsewhere =
+            || self.shared.settings.program.is_some() && self.limit_of(&ticket.job.kind).is_none();
+        is_last_try(ticket) || (ticket.job.crashes > 0 && can_go_elsewhere())
+    }
+
+    /// Starts suspects in processes of their own, while the others go on.
+    pub(super) fn start_elsewhere(&mut self) {
+        if self.suspects.is_empty() {
+            return;
+        }
+        let (last_tries, others) = self.suspects.drain(..).partition(is_last_try);
+        self.start_last_tries(last_tries);
+        self.start_beside(others);
+    }
+
+    fn start_last_tries(&mut self, tickets: VecDeque<Ticket>) {
         let mut waiting = VecDeque::new();
-        while let Some(ticket) = self.suspects.pop_front() {
-            match self.places_for(&ticket) {
-                Some(places) => self.start_own_process(ticket, places),
-                None => waiting.push_back(ticket),
+        for ticket in tickets {
+            if let Err(ticket) = self.start_last_try(ticket) {
+                waiting.push_back(ticket);
             }
         }
         let now = Instant::now();
@@ -55,27 +72,76 @@ impl Dispatch {
         self.suspects = waiting;
     }
 
-    fn places_for(&self, ticket: &Ticket) -> Option<Places> {
-        let process = self.own_processes.clone().try_acquire_owned().ok()?;
+    fn start_last_try(&self, ticket: Ticket) -> Result<(), Ticket> {
+        let Some((place, slots, own)) = self.places_for(&ticket) else { return Err(ticket) };
+        let job = &ticket.job;
+        tracing::warn!(job.id, crashes = job.crashes, "the last try of a job has a process of its own");
+        let purpose = Purpose { kinds: vec![job.kind.to_string()], last_try: Some(job.id) };
+        let feed = self.start_process(purpose, place);
+        let _ = feed.send(Parcel { tickets: vec![ticket], slots, own });
+        Ok(())
+    }
+
+    fn places_for(
+        &self,
+        ticket: &Ticket,
+    ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)> {
+        let place = self.last_tries.clone().try_acquire_owned().ok()?;
         let slot = self.slots.clone().try_acquire_owned().ok()?;
         let own = match self.limit_of(&ticket.job.kind) {
             // Its blocking thread is in the other process.
             Some(limit) => limit.try_acquire(None)?.0,
             None => None,
         };
-        Some([Some(process), Some(slot), own])
+        Some((place, slot, own))
     }
 
-    fn start_own_process(&self, ticket: Ticket, places: Places) {
+    /// Hands those that may run together to the process beside this one, as slots are free.
+    fn start_beside(&mut self, mut tickets: VecDeque<Ticket>) {
+        while !tickets.is_empty() {
+            let slots = self.slots.available_permits().min(tickets.len());
+            if slots == 0 {
+                self.suspects.append(&mut tickets);
+                return;
+            }
+            let Some(feed) = self.feed() else {
+                // None could be started just now: what was in one crash only may run among the others.
+                for ticket in tickets.into_iter().rev() {
+                    self.queue_of(&ticket).push_front(ticket);
+                }
+                return;
+            };
+            let permits = self.slots.clone().try_acquire_many_owned(slots as u32).expect("only taken here");
+            let parcel = Parcel { tickets: tickets.drain(..slots).collect(), slots: permits, own: None };
+            if let Err(SendError(parcel)) = feed.send(parcel) {
+                // It was just leaving.
+                tickets = parcel.tickets.into_iter().chain(tickets).collect();
+            }
+        }
+    }
+
+    /// What is handed to the process beside this one; it is started when it is needed.
+    fn feed(&mut self) -> Option<mpsc::UnboundedSender<Parcel>> {
+        if self.feed.as_ref().is_none_or(mpsc::UnboundedSender::is_closed) {
+            let place = self.beside.clone().try_acquire_owned().ok()?;
+            tracing::warn!("jobs that a worker was lost with run in a process beside this one");
+            let free = self.orders.iter().filter(|kinds| kinds.limit.is_none());
+            let kinds = free.flat_map(|kinds| &kinds.names).map(ToString::to_string).collect();
+            self.feed = Some(self.start_process(Purpose { kinds, last_try: None }, place));
+        }
+        self.feed.clone()
+    }
+
+    fn start_process(&self, purpose: Purpose, place: OwnedSemaphorePermit) -> mpsc::UnboundedSender<Parcel> {
+        let (feed, parcels) = mpsc::unbounded_channel();
         let (shared, ended) = (self.shared.clone(), self.ended.clone());
-        let program = shared.settings.program.clone().expect("or it would run here");
         shared.running.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
-            in_own_process(&shared, &ended, &program, ticket).await;
+            Elsewhere { shared: shared.clone(), ended, place, fed: parcels }.run(purpose).await;
             shared.running.fetch_sub(1, Ordering::Relaxed);
-            drop(places);
             shared.changed.notify_one();
         });
+        feed
     }
 
     /// Where there can be no other process, a suspect has this one for itself; the others wait elsewhere meanwhile.
@@ -94,83 +160,4 @@ impl Dispatch {
             self.suspects = keep;
         }
     }
-
-    /// The other side: takes the one job over that this process was started for, and nothing else.
-    pub(super) async fn run_one(
-        mut self,
-        one: OneJob,
-        mut heard: mpsc::UnboundedReceiver<Signal>,
-        mut stopping: watch::Receiver<Stopping>,
-    ) -> Instant {
-        let (worker_id, batch) = (self.shared.worker_id(), self.next_batch);
-        match self.shared.store.take_over(worker_id, batch, one.id, one.claim_id).await {
-            Ok(Some(taken)) => {
-                own_process::say_taken();
-                self.alone = true;
-                for ticket in self.shared.held.take_in(batch, [taken.job].into_iter()) {
-                    let slot = self.slots.clone().try_acquire_owned().expect("nothing runs yet");
-                    self.start(ticket, slot, None, None);
-                }
-            }
-            Ok(None) => tracing::info!(job.id = one.id, "the job is not to be had any more"),
-            // If it was taken all the same, this worker gives it back when it leaves.
-            Err(error) => tracing::warn!(job.id = one.id, %error, "the job could not be taken over"),
-        }
-        while self.running() > 0 && *stopping.borrow_and_update() == Stopping::No {
-            tokio::select! {
-                () = self.shared.changed.notified() => {}
-                Some(_) = heard.recv() => {}
-                _ = stopping.changed() => {}
-            }
-        }
-        self.drain(heard, stopping).await
-    }
-}
-
-/// Runs a job in a process of its own, and returns when that has ended.
-async fn in_own_process(
-    shared: &Arc<Shared>,
-    ended: &mpsc::UnboundedSender<Ended>,
-    program: &Path,
-    ticket: Ticket,
-) {
-    let (id, crashes) = (ticket.job.id, ticket.job.crashes);
-    tracing::warn!(job.id = id, crashes, "a job whose workers were lost runs in a process of its own");
-    let mut process = match OwnProcess::start(program, &ticket.job) {
-        Ok(process) => process,
-        Err(fault) => {
-            let why = format!("a process of its own could not be started: {fault}");
-            tracing::error!(job.id = id, "{why}");
-            let _ = ended.send(attempt::put_off(shared, &ticket, NOT_BEGUN_PAUSE, why));
-            return;
-        }
-    };
-    let taken = tokio::select! {
-        taken = process.takes_over() => taken,
-        () = ticket.stop.token().cancelled() => false,
-    };
-    if !taken {
-        let stopped = ticket.stop.reason().is_some();
-        let status = process.stop().await;
-        let why = format!("a process of its own ended before it began with it: {}", said(&status));
-        let _ = ended.send(if stopped {
-            attempt::given_back(shared, &ticket)
-        } else {
-            tracing::error!(job.id = id, "{why}");
-            attempt::put_off(shared, &ticket, NOT_BEGUN_PAUSE, why)
-        });
-        return;
-    }
-    let _ = ended.send(attempt::handed_over(shared, &ticket));
-    let status = tokio::select! {
-        status = process.ended() => status,
-        () = shared.stopped.cancelled() => process.stop().await,
-    };
-    if !matches!(&status, Ok(status) if status.success()) {
-        tracing::warn!(job.id = id, "the process of a job ended: {}", said(&status));
-    }
-}
-
-fn said(status: &std::io::Result<std::process::ExitStatus>) -> String {
-    status.as_ref().map_or_else(ToString::to_string, ToString::to_string)
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::clock;
 use super::crew::{Crew, Death};
 use super::invariants::{Allowed, Check, INVARIANTS};
+use super::role::ABORTS;
 use super::site::Site;
 
 /// One line of the ledger.
@@ -14,7 +15,7 @@ pub(crate) struct Entry {
     pub job: i64,
     pub claim: i64,
     pub pid: u32,
-    /// start, done, failed, cut, dropped.
+    /// start, done, failed, cut, dropped, aborts.
     pub what: String,
     pub at: i64,
 }
@@ -127,7 +128,10 @@ impl Evidence {
 
     /// All executions, in order of their starts.
     pub(crate) fn executions(&self) -> Vec<Execution> {
-        let deaths: HashMap<u32, Death> = self.deaths.iter().map(|death| (death.pid, *death)).collect();
+        let mut deaths: HashMap<u32, Death> = self.deaths.iter().map(|death| (death.pid, *death)).collect();
+        for Entry { pid, at, .. } in self.ledger.iter().filter(|entry| entry.what == ABORTS) {
+            deaths.entry(*pid).or_insert(Death { pid: *pid, killed_at: *at, gone_at: *at });
+        }
         let mut ends: HashMap<(i64, i64, u32), i64> = HashMap::new();
         for entry in self.ledger.iter().filter(|entry| entry.what != "start") {
             ends.entry((entry.job, entry.claim, entry.pid)).or_insert(entry.at);
@@ -150,26 +154,30 @@ impl Evidence {
     }
 
     /// Of each execution that a kill cut short: milliseconds from the kill to the next start of the job; first of those
-    /// that start again among others, then of those whose last try was to run alone.
+    /// in the worker that was killed, then of those beside it, which ended themselves.
     pub(crate) fn restarts_ms(&self) -> (Vec<f64>, Vec<f64>) {
         let all = self.executions();
         let mut by_job: HashMap<i64, Vec<&Execution>> = HashMap::new();
         for one in &all {
             by_job.entry(one.job).or_default().push(one);
         }
-        let (mut among_others, mut alone) = (Vec::new(), Vec::new());
+        let cut: BTreeSet<(i64, i64)> = self
+            .ledger
+            .iter()
+            .filter(|entry| entry.what == "cut")
+            .map(|entry| (entry.job, entry.claim))
+            .collect();
+        let (mut inside, mut beside) = (Vec::new(), Vec::new());
         for one in &all {
-            let of_the_job = &by_job[&one.job];
-            let next = of_the_job.iter().find(|other| other.start > one.start);
-            let Some((killed_at, next)) = one.killed_at.zip(next) else { continue };
-            let cut = of_the_job
-                .iter()
-                .filter(|other| other.start <= one.start && other.killed_at.is_some())
-                .count();
-            let list = if cut as i32 >= rowcrew::CRASHES_MAX - 1 { &mut alone } else { &mut among_others };
-            list.push(clock::ms(killed_at, next.start));
+            let next = by_job[&one.job].iter().find(|other| other.start > one.start);
+            let Some(next) = next else { continue };
+            if let Some(killed_at) = one.killed_at {
+                inside.push(clock::ms(killed_at, next.start));
+            } else if cut.contains(&(one.job, one.claim)) {
+                beside.push(clock::ms(one.end, next.start));
+            }
         }
-        (among_others, alone)
+        (inside, beside)
     }
 
     /// Of each claim of a job that was given back without a start: milliseconds from the claim to that.

@@ -182,7 +182,11 @@ impl Handler for Noted {
                         std::hint::black_box(&filled);
                     }
                 }
-                Manner::Abort => std::process::abort(),
+                Manner::Abort => {
+                    // Nobody sees the death of a process that a worker started.
+                    line.write(ABORTS);
+                    std::process::abort();
+                }
                 Manner::Babble => {
                     line.ends_as = "done";
                     let failed = |error: String| Err(Failure::retry_as(FailureClass::Error, error));
@@ -205,6 +209,9 @@ impl Handler for Noted {
         })
     }
 }
+
+/// What the ledger says of a process that is about to take itself down.
+pub(crate) const ABORTS: &str = "aborts";
 
 /// One execution; its end is written however it comes, unless the process is gone.
 struct Line {

@@ -25,7 +25,7 @@ begin
             when old.state = 'available' and new.state = 'running' then 'claimed'
             when old.state = 'running' and new.state = 'available' then 'returned'
             -- Handed over, before it has begun, to a process of its own.
-            when old.claim_id is distinct from new.claim_id and new.crashes >= 2 then 'handed'
+            when old.claim_id is distinct from new.claim_id and new.crashes > 0 then 'handed'
             when old.claim_id is distinct from new.claim_id then 'stolen'
         end;
         if what is not null then

@@ -1,17 +1,18 @@
--- Takes a running job over from the worker that claimed it, as the only one of a worker that was started for it.
+-- Takes running jobs over from the worker that claimed them, for a worker that was started for them.
 --
 -- The claim is a new one: what the other worker still writes under its own comes too late.
 --
--- Params:  $1 worker_id int8, $2 batch int8, $3 id int8, $4 claim_id int8 (that of the other worker)
+-- Params:  $1 worker_id int8, $2 batch int8, $3 ids int8[] (ascending), $4 claim_ids int8[] (the claims they run
+--          under, those of the other worker, each once)
 -- Returns: id int8, claim_id int8, kind text, queue text, priority int2, payload jsonb, attempts int4,
 --          created_at timestamptz, due_at timestamptz, claimed_at timestamptz, expires_at timestamptz,
 --          keep bool, extra jsonb (as job_claim)
--- Locks:   the one row
+-- Locks:   the jobs, in order of id
 -- Plan:    Index Scan using jobs_pkey
 with claimed as (
     update rowcrew.jobs j
     set claimed_by = $1, claim_id = (select nextval('rowcrew.claim_ids')), claimed_at = now()
-    where j.shard = 0 and j.id = $3 and j.claim_id = $4 and j.state = 'running'
+    where j.shard = 0 and j.id = any ($3) and j.claim_id = any ($4) and j.state = 'running'
     returning
         j.id, j.claim_id, j.kind, j.queue, j.priority,
         case
