@@ -20,6 +20,10 @@ const WINDOW: Duration = Duration::from_millis(50);
 const NO_TURNS: Duration = Duration::from_secs(5);
 /// The first pause after a look that found nothing; each further one doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
+/// So often in a row a worker may be woken for nothing before it becomes patient.
+const MISSES_FREE: u32 = 4;
+/// How often all workers together look for nothing, at most, while they are woken for jobs that none of them has.
+const VAIN_LOOK_EVERY: Duration = Duration::from_millis(16);
 
 /// Measures how fast jobs begin because others have ended.
 pub(super) struct Pace {
@@ -139,23 +143,25 @@ impl Idle {
         self.misses += 1;
     }
 
-    /// Nothing was found. Answers how long to wait before the next look, and whether the bell must be set
-    /// first: then that look comes at once.
+    /// Nothing was found. Answers how long to wait before the next look, and whether the bell must be set first.
     ///
-    /// A worker that is woken again and again for jobs of others waits longer before it sets the bell.
-    pub(super) fn nothing(&mut self) -> (Duration, bool) {
-        let next = self.pause.map_or(PAUSE_MIN, |pause| pause * 2).min(self.longest);
-        let patience = Duration::from_millis(1 << self.misses.saturating_sub(4).min(9));
-        match self.armed_at {
-            None if self.misses <= 4 || self.pause.is_some_and(|pause| pause >= patience) => {
-                self.armed_at = Some(Instant::now());
-                (Duration::ZERO, true)
-            }
-            _ => {
-                self.pause = Some(next);
-                (next, false)
-            }
+    /// A worker that is woken again and again for jobs of others waits longer before it sets the bell, the longer the
+    /// more workers there are: each bell wakes all of them.
+    pub(super) fn nothing(&mut self, crew: u32) -> (Duration, bool) {
+        if self.armed_at.is_none() {
+            self.armed_at = Some(Instant::now());
+            return (self.patience(crew), true);
         }
+        let next = self.pause.map_or(PAUSE_MIN, |pause| pause * 2).min(self.longest);
+        self.pause = Some(next);
+        (next, false)
+    }
+
+    fn patience(&self, crew: u32) -> Duration {
+        let Some(vain) = self.misses.checked_sub(MISSES_FREE).filter(|vain| *vain > 0) else {
+            return Duration::ZERO;
+        };
+        Duration::from_millis(1 << vain.min(10)).min(VAIN_LOOK_EVERY * crew.max(1)).min(self.longest)
     }
 }
 
@@ -210,24 +216,30 @@ mod tests {
     #[test]
     fn an_idle_worker_sets_the_bell_looks_once_more_and_then_pauses_longer_and_longer() {
         let mut idle = Idle::new(Duration::from_secs(1));
-        assert_eq!(idle.nothing(), (Duration::ZERO, true));
+        assert_eq!(idle.nothing(1), (Duration::ZERO, true));
         let pauses: Vec<_> =
-            (0..10).map(|_| idle.nothing()).map(|(pause, armed)| (pause.as_millis(), armed)).collect();
+            (0..10).map(|_| idle.nothing(1)).map(|(pause, armed)| (pause.as_millis(), armed)).collect();
         assert_eq!(pauses[..3], [(5, false), (10, false), (20, false)]);
         assert_eq!(pauses[9], (1000, false));
     }
 
     #[test]
-    fn a_worker_woken_for_the_jobs_of_others_sets_the_bell_less_often() {
+    fn a_worker_woken_for_the_jobs_of_others_sets_the_bell_later_and_later_the_more_so_the_larger_its_crew() {
         let mut idle = Idle::new(Duration::from_secs(1));
-        let armed = |idle: &mut Idle| {
+        let pause = |idle: &mut Idle, crew| {
             idle.woken();
-            idle.nothing().1
+            let (pause, armed) = idle.nothing(crew);
+            assert!(armed);
+            pause.as_millis()
         };
-        assert!((0..4).all(|_| armed(&mut idle)));
-        assert!(!armed(&mut idle));
+        assert!((0..4).all(|_| pause(&mut idle, 32) == 0));
+        assert_eq!([2, 4, 8].map(|_| pause(&mut idle, 32)), [2, 4, 8]);
+        for _ in 0..10 {
+            pause(&mut idle, 32);
+        }
+        assert_eq!([1, 4, 32, 1_000].map(|crew| pause(&mut idle, crew)), [16, 64, 512, 1_000]);
         idle.found();
-        assert!(armed(&mut idle));
+        assert_eq!(pause(&mut idle, 32), 0);
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Dispatch {
             self.empty_looks += 1;
             if self.empty_looks >= self.orders.len() {
                 self.empty_looks = 0;
-                let (pause, arm) = self.idle.nothing();
+                let (pause, arm) = self.idle.nothing(self.crew());
                 // Of two claims on their way the second must not take back what the first has asked for.
                 self.arm_next |= arm;
                 self.next_look = Instant::now() + pause;

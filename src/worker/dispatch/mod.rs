@@ -289,6 +289,8 @@ impl Dispatch {
                     self.orders.iter_mut().for_each(|kinds| kinds.lanes.sweep_next());
                 }
                 self.idle.woken();
+                // Patience begins anew: a bell that is set at once would ring at once.
+                self.arm_next = false;
                 self.next_look = Instant::now();
             }
             Signal::ClaimsLost => self.give_back_waiting(),
