@@ -57,7 +57,7 @@ pub(super) async fn run(
     thread: Option<OwnedSemaphorePermit>,
 ) -> Ended {
     let began = Instant::now();
-    let end = match refusal(shared, &ticket) {
+    let end = match refusal(shared, &ticket, began) {
         Some(end) => end,
         None if ticket.job.payload_left.is_some() => {
             Box::pin(with_payload(shared, entry, &ticket, thread)).await
@@ -95,12 +95,12 @@ pub(super) async fn run(
 }
 
 /// Reasons not to begin at all.
-fn refusal(shared: &Shared, ticket: &Ticket) -> Option<End> {
+fn refusal(shared: &Shared, ticket: &Ticket, now: Instant) -> Option<End> {
     if let Some(reason) = ticket.stop.reason() {
         return Some(End::Stopped(reason));
     }
     // The process may have been frozen since the job was sent on its way: then it may have ended elsewhere.
-    if shared.is_silent() {
+    if shared.is_silent_at(now) {
         return Some(End::Stopped(StopReason::ClaimLost));
     }
     if ticket.job.cancel_requested {

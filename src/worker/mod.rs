@@ -89,9 +89,8 @@ impl Settings {
         self.queues.clear();
         if purpose.last_try.is_some() {
             self.concurrency = 1;
+            self.sql_connections = 1;
         }
-        // The crew's share of the server's connections is for those who claim.
-        self.sql_connections = 1;
         self
     }
 }
@@ -336,9 +335,13 @@ impl Shared {
     /// Whether the others may take this worker for lost.
     /// By the clock as well: a process that was frozen knows it at once, before anybody has told it.
     fn is_silent(&self) -> bool {
+        self.is_silent_at(std::time::Instant::now())
+    }
+
+    fn is_silent_at(&self, now: std::time::Instant) -> bool {
         let beaten_at = *self.beaten_at.lock().unwrap_or_else(PoisonError::into_inner);
         let told = self.silent.load(Ordering::Relaxed) || self.aside.load(Ordering::Relaxed);
-        told || beaten_at.elapsed() >= silence::SELF_STOP
+        told || now.saturating_duration_since(beaten_at) >= silence::SELF_STOP
     }
 
     /// Acts on what the liveness thread says.

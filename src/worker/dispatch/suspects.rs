@@ -3,6 +3,7 @@
 //! there is room, so that the one to blame does not take a whole worker down again.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::super::own_process::Purpose;
 use super::Dispatch;
 use super::elsewhere::{Elsewhere, Parcel};
 use crate::CRASHES_MAX;
+use crate::handler::{Entry, Runner};
 
 /// Processes of a worker for a last try each at once at most: they have connections of their own.
 pub(super) const LAST_TRIES_MAX: usize = 3;
@@ -38,10 +40,16 @@ impl Dispatch {
 
     /// Whether a job waits apart from the others.
     pub(super) fn is_suspect(&self, ticket: &Ticket) -> bool {
-        // What is limited apart from the worker's slots, as children and threads are, runs where these are.
-        let can_go_elsewhere =
-            || self.shared.settings.program.is_some() && self.limit_of(&ticket.job.kind).is_none();
-        is_last_try(ticket) || (ticket.job.crashes > 0 && can_go_elsewhere())
+        let program = &self.shared.settings.program;
+        is_last_try(ticket)
+            || (ticket.job.crashes > 0 && program.is_some() && self.can_run_beside(&ticket.job.kind))
+    }
+
+    /// Whether jobs of this kind may be handed to the process beside this one. What is limited apart from the worker's
+    /// slots, as children and threads are, runs where these are; and a statement takes no worker down.
+    fn can_run_beside(&self, kind: &Arc<str>) -> bool {
+        let is_sql = |entry: &Entry| matches!(entry.runner, Runner::Sql(_));
+        self.limit_of(kind).is_none() && !self.shared.registry.get(kind).is_none_or(is_sql)
     }
 
     /// Starts suspects in processes of their own, while the others go on.
@@ -125,8 +133,8 @@ impl Dispatch {
         if self.feed.as_ref().is_none_or(mpsc::UnboundedSender::is_closed) {
             let place = self.beside.clone().try_acquire_owned().ok()?;
             tracing::warn!("jobs that a worker was lost with run in a process beside this one");
-            let free = self.orders.iter().filter(|kinds| kinds.limit.is_none());
-            let kinds = free.flat_map(|kinds| &kinds.names).map(ToString::to_string).collect();
+            let all = self.shared.registry.iter().map(|(kind, _)| kind);
+            let kinds = all.filter(|kind| self.can_run_beside(kind)).map(ToString::to_string).collect();
             self.feed = Some(self.start_process(Purpose { kinds, last_try: None }, place));
         }
         self.feed.clone()
