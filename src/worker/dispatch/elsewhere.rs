@@ -73,7 +73,7 @@ impl Elsewhere {
                     News::Gone(status) => {
                         let said = said(&status);
                         tracing::warn!(process = %purpose, jobs = there.running, "a process with suspects ended: {said}");
-                        let why = format!("a process of its own ended before it began: {said}");
+                        let why = format!("a process of its own ended before it began with it: {said}");
                         return self.give_up(there, Some(why));
                     }
                 },
@@ -145,13 +145,11 @@ impl Elsewhere {
         while let Ok(parcel) = self.fed.try_recv() {
             there.offered.push_back(parcel);
         }
-        if there.offered.is_empty() {
-            return;
-        }
         for parcel in &there.offered {
             self.give_back(parcel, why.as_deref());
         }
-        if let Some(why) = why {
+        // One that had jobs may have been taken down by one of them: the next can begin.
+        if let Some(why) = why.filter(|_| there.slots.is_none()) {
             tracing::error!("{why}");
             rest(self.place);
         }
