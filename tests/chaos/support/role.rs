@@ -57,7 +57,12 @@ fn a_process_with_an_order_is_a_worker() {
     if let Some((seed, per_thousand)) = order.strikes {
         rowcrew::store::chaos::arm(seed, per_thousand);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    // Unoptimised, and with a strike at every await, the deepest calls need more than the usual two megabytes.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(16 * 1024 * 1024)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let outcome = runtime.block_on(work(order));
     runtime.shutdown_background();
     outcome.expect("a worker that stops in order");
