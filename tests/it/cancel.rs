@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{Crew, Db, Scratch, until_gone};
+use crate::support::{Crew, Db, FOR_EVER, Scratch, until_gone};
 
 const NAP: &str = "[handlers.nap]\ntype = \"sleep\"\n";
-const FOR_EVER: &str = r#"{"ms": 600000}"#;
 
 async fn cancel(db: &Db, id: i64) -> String {
     db.one(&format!("select rowcrew.cancel({id})")).await

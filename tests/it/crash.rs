@@ -3,23 +3,7 @@
 use rowcrew::store::sql::Statements;
 use rustix::process::Signal;
 
-use crate::support::{Crew, Db, Scratch, until_gone};
-
-/// Holds its jobs for ever.
-const HOLDS: &str = r#"
-    [worker]
-    concurrency = 10
-    [handlers.job]
-    type = "sleep"
-"#;
-/// Does the same jobs at once.
-const DOES: &str = r#"
-    [worker]
-    concurrency = 10
-    [handlers.job]
-    type = "echo"
-"#;
-const FOR_EVER: &str = r#"{"ms": 600000}"#;
+use crate::support::{Crew, DOES, Db, FOR_EVER, HOLDS, Scratch, until_gone};
 
 #[tokio::test]
 async fn the_jobs_of_a_killed_worker_run_again_in_another_and_say_why() {

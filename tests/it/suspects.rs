@@ -2,23 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Crew, Db};
-
-/// Holds its jobs.
-const HOLDS: &str = r#"
-    [worker]
-    concurrency = 10
-    [handlers.job]
-    type = "sleep"
-"#;
-/// Does the same jobs at once.
-const DOES: &str = r#"
-    [worker]
-    concurrency = 10
-    [handlers.job]
-    type = "echo"
-"#;
-const FOR_EVER: &str = r#"{"ms": 600000}"#;
+use crate::support::{Crew, DOES, Db, FOR_EVER, HOLDS};
 
 #[tokio::test]
 async fn a_job_that_kills_its_worker_is_buried_after_three_crashes_and_its_neighbours_complete() {
@@ -149,6 +133,33 @@ async fn jobs_in_processes_of_their_own_are_unharmed_when_the_worker_that_starte
     for id in ids {
         db.until_state(id, "completed").await;
     }
+}
+
+#[tokio::test]
+async fn jobs_that_were_handed_over_and_had_not_begun_are_unharmed_too() {
+    let db = Db::new().await;
+    db.exec(
+        "create function enter_slowly() returns trigger language plpgsql as $$
+            begin
+                if new.name like '%(suspects)' then perform pg_sleep(1); end if;
+                return new;
+            end $$;
+         create trigger slowly before insert on rowcrew.workers for each row execute function enter_slowly()",
+    )
+    .await;
+    let mut dies = Crew::start(&db, HOLDS).await;
+    suspects(&db, 2, 1).await;
+    // The process is there, and has none of its jobs yet.
+    db.until(
+        "exists (select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database())",
+    )
+    .await;
+    dies.kill();
+    db.until(
+        "(select count(*) from rowcrew.jobs where state = 'available' and (attempts, crashes) = (1, 1)) = 2",
+    )
+    .await;
+    db.until("not exists (select from rowcrew.workers where name like '%(suspects)')").await;
 }
 
 /// Kills the worker of this name, which no test has started itself.

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::super::attempt;
 use super::super::held::Ticket;
 use super::super::own_process::Purpose;
-use super::Dispatch;
 use super::elsewhere::{Elsewhere, Parcel};
+use super::{BATCH_MAX, Dispatch};
 use crate::CRASHES_MAX;
 use crate::handler::{Entry, Runner};
 
@@ -107,7 +107,8 @@ impl Dispatch {
     /// Hands those that may run together to the process beside this one, as slots are free.
     fn start_beside(&mut self, mut tickets: VecDeque<Ticket>) {
         while !tickets.is_empty() {
-            let slots = self.slots.available_permits().min(tickets.len());
+            // As many as a claim may bring: their payloads come in one answer.
+            let slots = self.slots.available_permits().min(tickets.len()).min(BATCH_MAX);
             if slots == 0 {
                 self.suspects.append(&mut tickets);
                 return;
