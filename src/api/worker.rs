@@ -63,7 +63,7 @@ impl Worker {
         let _upkeep = if self.settings.is_for_handed_jobs() {
             None
         } else {
-            maintenance::prepare(&self.store, self.kept).await?;
+            maintenance::prepare(&self.store, self.kept).await;
             Some(InBackground::new(maintenance::run(self.store.clone(), self.kept)))
         };
         worker::run(self.store, self.registry, self.settings, self.stop.subscribe()).await

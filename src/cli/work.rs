@@ -77,7 +77,7 @@ pub(super) async fn run(mut config: Config, exit_with_stdin: bool) -> anyhow::Re
     let upkeep = if worker.is_for_handed_jobs() {
         None
     } else {
-        maintenance::prepare(&store, kept).await?;
+        maintenance::prepare(&store, kept).await;
         Some(tokio::spawn(maintenance::run(store.clone(), kept)))
     };
     let outcome = worker::run(store, registry, worker, stopping).await;

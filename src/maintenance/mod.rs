@@ -33,9 +33,12 @@ pub async fn run(store: Store, kept: Kept) {
     futures_util::future::join_all(loops).await;
 }
 
-/// What must be there before the first job ends: today's partition.
-pub async fn prepare(store: &Store, kept: Kept) -> Result<(), Error> {
-    store.prune_finished(kept).await.map(drop)
+/// What should be there before the first job ends: today's partition. Without it jobs go on, and what they leave behind is
+/// kept in the default partition until there is one.
+pub async fn prepare(store: &Store, kept: Kept) {
+    if let Err(error) = once(Duty::Partitions, store, kept).await {
+        tracing::warn!(duty = ?Duty::Partitions, %error, "upkeep failed; it is tried again in about an hour");
+    }
 }
 
 async fn go_on(duty: Duty, every: Duration, store: &Store, kept: Kept) {

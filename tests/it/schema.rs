@@ -382,3 +382,25 @@ async fn dropping_a_day_does_not_stop_those_who_finish_jobs_behind_a_long_reader
     reader.batch_execute("commit").await.expect("the end of it");
     assert_eq!(db.one::<i32>("select rowcrew.drop_partitions(7)").await, 1, "another time");
 }
+
+#[tokio::test]
+async fn workers_that_start_together_make_and_drop_partitions_without_getting_in_each_others_way() {
+    let db = Db::new().await;
+    let prune = "select rowcrew.make_partitions(7), rowcrew.drop_partitions(7)";
+    let clients = futures_util::future::join_all((0..8).map(|_| db.connect())).await;
+    for _ in 0..5 {
+        db.exec("select rowcrew.drop_partitions(-9)").await;
+        for days_ago in 8..12 {
+            past_partition(&db, days_ago).await;
+        }
+        let all = clients.iter().map(|client| async { client.query_one(prune, &[]).await });
+        let (mut made, mut dropped) = (0, 0);
+        for done in futures_util::future::join_all(all).await {
+            let row = done.expect("nobody fails");
+            made += row.get::<_, i32>(0);
+            dropped += row.get::<_, i32>(1);
+        }
+        assert_eq!((made, dropped), (8, 4), "each by one of them");
+        assert_eq!(db.all::<i32>(DAYS).await, [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+}
