@@ -55,6 +55,8 @@ pub(super) struct Lanes {
     called: bool,
     /// The last claim brought all it asked for: behind it there is more.
     full: bool,
+    /// A little before the moment of the last look that has seen all that was due: the next need not begin earlier.
+    seen: Moment,
     /// How often cursors have gone back: what was sent before the last time moves them no more.
     age: u32,
 }
@@ -75,6 +77,7 @@ impl Lanes {
             sweeping: false,
             called: false,
             full: false,
+            seen: Moment::NEG_INFINITY,
             age: 0,
         }
     }
@@ -98,7 +101,7 @@ impl Lanes {
             match lane.after {
                 _ if sweep => lane.after = START,
                 (due_at, _) if !self.full && due_at > Moment::NEG_INFINITY => {
-                    lane.after = (due_at.before(NEAR), 0);
+                    lane.after = (due_at.before(NEAR).max(self.seen), 0);
                 }
                 _ => {}
             }
@@ -128,8 +131,9 @@ impl Lanes {
         } else if look.age == self.age {
             self.each_place(jobs, |after, place| *after = place.max(*after));
             if let Some(at) = look.at.filter(|_| !self.full) {
+                self.seen = self.seen.max(at.before(NEAR));
                 for lane in &mut self.all {
-                    lane.after = lane.after.max((at.before(NEAR), 0));
+                    lane.after = lane.after.max((self.seen, 0));
                 }
             }
         }
@@ -145,7 +149,10 @@ impl Lanes {
         let before: Vec<_> = self.all.iter().map(|lane| lane.after).collect();
         self.each_place(jobs, |after, _| *after = START);
         self.each_place(jobs, |after, place| *after = place.max(*after));
-        self.age += u32::from(self.all.iter().zip(before).any(|(lane, before)| lane.after < before));
+        if self.all.iter().zip(before).any(|(lane, before)| lane.after < before) {
+            self.age += 1;
+            self.seen = Moment::NEG_INFINITY;
+        }
     }
 
     /// The cursor of each job's lane, and the job's place.
@@ -251,7 +258,7 @@ mod tests {
         let looked = Look { at: Some(now), ..look(5, true) };
         lanes.claimed(&[claimed("a", 5, (3, 3))], looked, Duration::from_secs(9), 1);
         let (next, sweep) = lanes.next();
-        assert!(!sweep && next.iter().all(|lane| lane.after == (now.before(NEAR * 2), 0)));
+        assert!(!sweep && next.iter().all(|lane| lane.after == (now.before(NEAR), 0)));
         let full = Look { at: Some(now.after(NEAR)), ..look(1, false) };
         lanes.claimed(&[claimed("a", 5, (4, 4))], full, Duration::ZERO, 1);
         assert_eq!(after(&lanes, "a", 5), (now.before(NEAR), 0), "there is more");

@@ -14,6 +14,7 @@ mod finisher;
 mod held;
 #[doc(hidden)]
 pub mod hot;
+mod idle;
 mod lanes;
 mod last;
 mod liveness;

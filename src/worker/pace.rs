@@ -1,4 +1,4 @@
-//! How many jobs to hold in advance, and how long to pause when there are none.
+//! How many jobs to hold in advance, and whether claims take turns.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,6 @@ const AHEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 const WINDOW: Duration = Duration::from_millis(50);
 /// After a turn that did not come, claims are made out of turn for so long.
 const NO_TURNS: Duration = Duration::from_secs(5);
-/// The first pause after a look that found nothing; each further one doubles.
-const PAUSE_MIN: Duration = Duration::from_millis(5);
-/// So often in a row a worker may be woken for nothing before it becomes patient.
-const MISSES_FREE: u32 = 4;
-/// How often all workers together look for nothing, at most, while they are woken for jobs that none of them has.
-const VAIN_LOOK_EVERY: Duration = Duration::from_millis(16);
-
 /// Measures how fast jobs begin because others have ended.
 pub(super) struct Pace {
     window_began: Instant,
@@ -52,6 +45,11 @@ impl Pace {
 
     pub(super) fn started(&mut self) {
         self.starts += 1;
+    }
+
+    /// How long a claim takes now.
+    pub(super) fn claim_takes(&self) -> Duration {
+        self.claim_takes
     }
 
     /// Notes how long a claim took, and what it brought.
@@ -115,56 +113,6 @@ impl Turns {
     }
 }
 
-/// The pauses of a worker that finds nothing.
-pub(super) struct Idle {
-    longest: Duration,
-    pause: Option<Duration>,
-    armed_at: Option<Instant>,
-    /// Times in a row that it was woken for nothing.
-    misses: u32,
-}
-
-impl Idle {
-    pub(super) fn new(longest: Duration) -> Self {
-        Self { longest, pause: None, armed_at: None, misses: 0 }
-    }
-
-    /// Something was found: look again at once.
-    pub(super) fn found(&mut self) {
-        self.pause = None;
-        self.armed_at = None;
-        self.misses = 0;
-    }
-
-    /// Somebody rang: look at once, and ask to be woken again if it was for nothing.
-    pub(super) fn woken(&mut self) {
-        self.pause = None;
-        self.armed_at = None;
-        self.misses += 1;
-    }
-
-    /// Nothing was found. Answers how long to wait before the next look, and whether the bell must be set first.
-    ///
-    /// A worker that is woken again and again for jobs of others waits longer before it sets the bell, the longer the
-    /// more workers there are: each bell wakes all of them.
-    pub(super) fn nothing(&mut self, crew: u32) -> (Duration, bool) {
-        if self.armed_at.is_none() {
-            self.armed_at = Some(Instant::now());
-            return (self.patience(crew), true);
-        }
-        let next = self.pause.map_or(PAUSE_MIN, |pause| pause * 2).min(self.longest);
-        self.pause = Some(next);
-        (next, false)
-    }
-
-    fn patience(&self, crew: u32) -> Duration {
-        let Some(vain) = self.misses.checked_sub(MISSES_FREE).filter(|vain| *vain > 0) else {
-            return Duration::ZERO;
-        };
-        Duration::from_millis(1 << vain.min(10)).min(VAIN_LOOK_EVERY * crew.max(1)).min(self.longest)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,35 +159,6 @@ mod tests {
         assert_eq!(held(Duration::from_millis(1)), 100);
         assert!((395..=400).contains(&held(Duration::from_millis(200))));
         assert_eq!(held(Duration::from_secs(9)), 500);
-    }
-
-    #[test]
-    fn an_idle_worker_sets_the_bell_looks_once_more_and_then_pauses_longer_and_longer() {
-        let mut idle = Idle::new(Duration::from_secs(1));
-        assert_eq!(idle.nothing(1), (Duration::ZERO, true));
-        let pauses: Vec<_> =
-            (0..10).map(|_| idle.nothing(1)).map(|(pause, armed)| (pause.as_millis(), armed)).collect();
-        assert_eq!(pauses[..3], [(5, false), (10, false), (20, false)]);
-        assert_eq!(pauses[9], (1000, false));
-    }
-
-    #[test]
-    fn a_worker_woken_for_the_jobs_of_others_sets_the_bell_later_and_later_the_more_so_the_larger_its_crew() {
-        let mut idle = Idle::new(Duration::from_secs(1));
-        let pause = |idle: &mut Idle, crew| {
-            idle.woken();
-            let (pause, armed) = idle.nothing(crew);
-            assert!(armed);
-            pause.as_millis()
-        };
-        assert!((0..4).all(|_| pause(&mut idle, 32) == 0));
-        assert_eq!([2, 4, 8].map(|_| pause(&mut idle, 32)), [2, 4, 8]);
-        for _ in 0..10 {
-            pause(&mut idle, 32);
-        }
-        assert_eq!([1, 4, 32, 1_000].map(|crew| pause(&mut idle, crew)), [16, 64, 512, 1_000]);
-        idle.found();
-        assert_eq!(pause(&mut idle, 32), 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::support::crew::Crew;
 use crate::support::invariants::Allowed;
 use crate::support::load::Load;
 use crate::support::oracle::Evidence;
-use crate::support::run::{Run, percentile};
+use crate::support::run::Run;
 use crate::support::site::Site;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,9 +36,6 @@ async fn d16_calls_that_are_dropped_at_any_await_leave_no_transaction_and_no_job
     assert!(struck > 0, "nothing was struck");
     run.figure("open transactions", open, open == 0, "0");
     assert_eq!(open, 0);
-    let mut held = evidence.unstarted_ms();
-    run.note("claims of jobs that came back unstarted", held.len());
-    let worst = percentile(&mut held, 100.0);
-    run.figure("claimed unheard to given back, worst ms", format!("{worst:.0}"), worst <= 1_000.0, "<= 1000");
+    evidence.report_unstarted(&run);
     run.end();
 }

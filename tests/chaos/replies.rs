@@ -10,7 +10,7 @@ use crate::support::invariants::Allowed;
 use crate::support::load::Load;
 use crate::support::oracle::Evidence;
 use crate::support::proxy::{Cut, Fault, Proxy};
-use crate::support::run::{Run, percentile};
+use crate::support::run::Run;
 use crate::support::site::Site;
 
 /// What a worker sends, and how many of a hundred of each are cut: beats are few, and a worker without three
@@ -64,10 +64,7 @@ async fn d15_what_the_server_did_without_being_heard_is_neither_lost_nor_done_tw
     // A connection that was cut and whose worker stopped jobs may overlap; nothing here is cut off for long.
     let evidence = Evidence::gather(&site, &crew).await;
     evidence.hold(&Allowed::default());
-    let mut held = evidence.unstarted_ms();
-    run.note("claims of jobs that came back unstarted", held.len());
-    let worst = percentile(&mut held, 100.0);
-    run.figure("claimed unheard to given back, worst ms", format!("{worst:.0}"), worst <= 1_000.0, "<= 1000");
+    evidence.report_unstarted(&run);
     run.end();
 }
 

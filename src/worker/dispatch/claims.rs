@@ -9,6 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::super::idle::patience;
 use super::super::lanes::Look;
 use super::super::{DatabaseWay, Shared};
 use super::{Dispatch, Kinds};
@@ -148,12 +149,17 @@ impl Dispatch {
         self.shared.crew.load(Ordering::Relaxed)
     }
 
+    /// How long to wait between two looks while it is woken for nothing.
+    pub(super) fn patience(&self) -> Duration {
+        patience(self.crew(), self.pace.claim_takes())
+    }
+
     fn take_in(&mut self, batch: i64, mut claimed: Vec<Claimed>) {
         if claimed.is_empty() {
             self.empty_looks += 1;
             if self.empty_looks >= self.orders.len() {
                 self.empty_looks = 0;
-                let (pause, arm) = self.idle.nothing(self.crew());
+                let (pause, arm) = self.idle.nothing(self.patience());
                 // Of two claims on their way the second must not take back what the first has asked for.
                 self.arm_next |= arm;
                 self.next_look = Instant::now() + pause;

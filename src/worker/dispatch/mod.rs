@@ -23,9 +23,10 @@ use tokio::time::Instant;
 
 use super::finisher::Ended;
 use super::held::Ticket;
+use super::idle::Idle;
 use super::lanes::Lanes;
 use super::own_process::Handed;
-use super::pace::{Idle, Pace, Turns};
+use super::pace::{Pace, Turns};
 use super::{Settings, Shared, Signal, Stopping, attempt};
 use crate::handler::Registry;
 use claims::{Answer, next_answer};
@@ -284,12 +285,14 @@ impl Dispatch {
 
     fn heard(&mut self, signal: Signal) {
         match signal {
-            Signal::Wake | Signal::Back => {
-                if signal == Signal::Back {
-                    self.orders.iter_mut().for_each(|kinds| kinds.lanes.sweep_next());
-                }
-                self.idle.woken();
-                // Patience begins anew: a bell that is set at once would ring at once.
+            Signal::Wake => {
+                let (pause, arm) = self.idle.woken(self.patience());
+                self.arm_next = arm;
+                self.next_look = Instant::now() + pause;
+            }
+            Signal::Back => {
+                self.orders.iter_mut().for_each(|kinds| kinds.lanes.sweep_next());
+                self.idle.called();
                 self.arm_next = false;
                 self.next_look = Instant::now();
             }

@@ -98,7 +98,8 @@ fn text(bytes: &[u8]) -> (&[u8], &[u8]) {
     (&bytes[..end], bytes.get(end + 1..).unwrap_or_default())
 }
 
-fn name_of(sql: &[u8]) -> String {
+/// The name of a statement (its file's stem) by its first line; of any other its text.
+pub(super) fn name_of(sql: &[u8]) -> String {
     static NAMES: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| {
         let heads = rowcrew::store::sql::FILES.iter();
         heads.map(|(name, text)| (text.lines().next().expect("a head"), *name)).collect()

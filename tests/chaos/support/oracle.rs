@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::clock;
 use super::crew::{Crew, Death};
+use super::frames::name_of;
 use super::invariants::{Allowed, Check, INVARIANTS};
 use super::role::ABORTS;
+use super::run::{Run, percentile};
 use super::site::Site;
 
 /// One line of the ledger.
@@ -33,6 +35,8 @@ pub(crate) struct Transition {
     /// How long it had been due when it was claimed, in microseconds by the database's clock.
     pub due_us: Option<i64>,
     pub said: Option<String>,
+    /// The name of the statement that gave the job back.
+    pub by: Option<String>,
 }
 
 /// What is left when a scenario is over.
@@ -80,7 +84,7 @@ impl Evidence {
         let deaths = crew.deaths.lock().expect("no panic").clone();
         let micros = |name: &str| format!("(extract(epoch from {name}) * 1000000)::bigint");
         let sql = format!(
-            "select what, job, claim, {}, coalesce(attempts, 0), coalesce(crashes, 0), max_attempts, {} - {}, said
+            "select what, job, claim, {}, coalesce(attempts, 0), coalesce(crashes, 0), max_attempts, {} - {}, said, by
             from chaos.log order by seq",
             micros("at"),
             micros("claimed_at"),
@@ -96,6 +100,7 @@ impl Evidence {
             max_attempts: row.get(6),
             due_us: row.get(7),
             said: row.get(8),
+            by: row.get::<_, Option<String>>(9).map(|head| name_of(head.as_bytes())),
         };
         let effects = site.rows("select job, count(*) from chaos.effects group by job").await;
         let due = "select (payload ->> 'n')::bigint from rowcrew.finished_jobs where kind = 'effect' and state = 'completed'";
@@ -180,23 +185,47 @@ impl Evidence {
         (inside, beside)
     }
 
-    /// Of each claim of a job that was given back without a start: milliseconds from the claim to that.
-    pub(crate) fn unstarted_ms(&self) -> Vec<f64> {
+    /// Of each claim of a job that was given back without a start: milliseconds from the claim to that, by the name of
+    /// the statement that gave it back.
+    fn unstarted_ms(&self) -> BTreeMap<&str, Vec<f64>> {
         let started: BTreeSet<(i64, i64)> =
             self.ledger.iter().map(|entry| (entry.job, entry.claim)).collect();
         let mut claimed: HashMap<(i64, i64), i64> = HashMap::new();
-        let mut held = Vec::new();
+        let mut held: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         for one in &self.transitions {
             let under = (one.job, one.claim.unwrap_or_default());
             match one.what.as_str() {
                 "claimed" | "handed" => claimed.extend([(under, one.at)]),
                 "returned" if !started.contains(&under) && one.said.is_none() => {
-                    held.extend(claimed.get(&under).map(|at| clock::ms(*at, one.at)));
+                    let by = one.by.as_deref().unwrap_or_default();
+                    let took = claimed.get(&under).map(|at| clock::ms(*at, one.at));
+                    held.entry(by).or_default().extend(took);
                 }
                 _ => {}
             }
         }
         held
+    }
+
+    /// Reports how long claimed jobs were held that came back without a start, and how long at most by those claims that
+    /// no worker had heard of. (A worker that had them gave the others back: it stopped, or a statement had no
+    /// connection, twice with the same error.)
+    pub(crate) fn report_unstarted(&self, run: &Run) {
+        let mut unheard = Vec::new();
+        for (by, mut held) in self.unstarted_ms() {
+            let worst = percentile(&mut held, 100.0);
+            run.note(&format!("came back unstarted by {by}"), format!("{}, worst {worst:.0} ms", held.len()));
+            if matches!(by, "claim_forget" | "claims_reclaim") {
+                unheard.extend(held);
+            }
+        }
+        let worst = percentile(&mut unheard, 100.0);
+        run.figure(
+            "claimed unheard to given back, worst ms",
+            format!("{worst:.0}"),
+            worst <= 1_000.0,
+            "<= 1000",
+        );
     }
 
     pub(super) fn by_job(&self) -> BTreeMap<i64, Vec<&Transition>> {

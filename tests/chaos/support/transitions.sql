@@ -11,7 +11,9 @@ create table chaos.log (
     max_attempts integer,
     due_at timestamptz,
     claimed_at timestamptz,
-    said text
+    said text,
+    -- The first line of the statement that gave the job back.
+    by text
 );
 create index on chaos.log (job);
 create table chaos.effects (job bigint not null, at timestamptz not null default clock_timestamp());
@@ -29,10 +31,11 @@ begin
             when old.claim_id is distinct from new.claim_id then 'stolen'
         end;
         if what is not null then
-            insert into chaos.log (what, job, claim, attempts, crashes, max_attempts, due_at, claimed_at, said)
+            insert into chaos.log (what, job, claim, attempts, crashes, max_attempts, due_at, claimed_at, said, by)
             values (what, new.id, case what when 'returned' then old.claim_id else new.claim_id end, new.attempts,
                 new.crashes, new.max_attempts, new.due_at, new.claimed_at,
-                case when what = 'returned' and new.last_error is distinct from old.last_error then new.last_error end);
+                case when what = 'returned' and new.last_error is distinct from old.last_error then new.last_error end,
+                case when what = 'returned' then split_part(current_query(), e'\n', 1) end);
         end if;
     elsif tg_op = 'INSERT' then
         insert into chaos.log (what, job, attempts, max_attempts, due_at, said)
