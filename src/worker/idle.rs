@@ -58,16 +58,12 @@ impl Idle {
             None => Duration::ZERO,
         };
         self.called();
-        match patience.checked_sub(since) {
-            Some(left) => {
-                self.misses += 1;
-                if self.is_patient() { self.rest_for(left) } else { (Duration::ZERO, false) }
-            }
-            None => {
-                self.misses = 0;
-                (Duration::ZERO, false)
-            }
-        }
+        let Some(left) = patience.checked_sub(since) else {
+            self.misses = 0;
+            return (Duration::ZERO, false);
+        };
+        self.misses += 1;
+        if self.is_patient() { self.rest_for(left) } else { (Duration::ZERO, false) }
     }
 
     /// Nothing was found. Answers how long to wait before the next look, and whether that sets the bell.
