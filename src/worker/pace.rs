@@ -47,11 +47,6 @@ impl Pace {
         self.starts += 1;
     }
 
-    /// How long a claim takes now.
-    pub(super) fn claim_takes(&self) -> Duration {
-        self.claim_takes
-    }
-
     /// Notes how long a claim took, and what it brought.
     pub(super) fn claimed(&mut self, took: Duration, jobs: &[Claimed]) {
         self.claim_takes = (self.claim_takes + took) / 2;

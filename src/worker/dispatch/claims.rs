@@ -9,7 +9,6 @@ use futures_util::stream::FuturesUnordered;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::super::idle::patience;
 use super::super::lanes::Look;
 use super::super::{DatabaseWay, Shared};
 use super::{Dispatch, Kinds};
@@ -117,7 +116,7 @@ impl Dispatch {
                     self.claim_if_wanted();
                 }
                 self.coming -= asked;
-                self.take_in(batch, claimed);
+                self.take_in(batch, claimed, took);
                 // A kind may have been paused while the claim was on its way.
                 self.give_back_paused();
                 // Claimed in a name that the crew has struck out: nobody would rescue these jobs. (Should the
@@ -145,21 +144,18 @@ impl Dispatch {
     }
 
     /// Workers there are, this one included.
-    fn crew(&self) -> u32 {
+    pub(super) fn crew(&self) -> u32 {
         self.shared.crew.load(Ordering::Relaxed)
     }
 
-    /// How long to wait between two looks while it is woken for nothing.
-    pub(super) fn patience(&self) -> Duration {
-        patience(self.crew(), self.pace.claim_takes())
-    }
-
-    fn take_in(&mut self, batch: i64, mut claimed: Vec<Claimed>) {
+    fn take_in(&mut self, batch: i64, mut claimed: Vec<Claimed>, took: Duration) {
         if claimed.is_empty() {
             self.empty_looks += 1;
+            self.empty_took += took;
             if self.empty_looks >= self.orders.len() {
                 self.empty_looks = 0;
-                let (pause, arm) = self.idle.nothing(self.patience());
+                let took = std::mem::take(&mut self.empty_took);
+                let (pause, arm) = self.idle.nothing(self.crew(), took);
                 // Of two claims on their way the second must not take back what the first has asked for.
                 self.arm_next |= arm;
                 self.next_look = Instant::now() + pause;
@@ -167,6 +163,7 @@ impl Dispatch {
             return;
         }
         self.empty_looks = 0;
+        self.empty_took = Duration::ZERO;
         self.idle.found();
         claimed.sort_unstable_by_key(|one| (one.job.priority, one.place));
         let jobs = claimed.into_iter().map(|one| one.job);

@@ -15,6 +15,7 @@ mod suspects;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -82,6 +83,8 @@ struct Dispatch {
     orders: VecDeque<Kinds>,
     /// Looks in a row that found nothing; when every order was tried, the worker is idle.
     empty_looks: usize,
+    /// What these took.
+    empty_took: Duration,
     slots: Arc<Semaphore>,
     buffer: VecDeque<Ticket>,
     /// Jobs that are being claimed, or claimed and not yet in the buffer.
@@ -159,6 +162,7 @@ impl Dispatch {
         Self {
             orders: orders(&shared.registry, settings),
             empty_looks: 0,
+            empty_took: Duration::ZERO,
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             buffer: VecDeque::new(),
             coming: 0,
@@ -286,7 +290,7 @@ impl Dispatch {
     fn heard(&mut self, signal: Signal) {
         match signal {
             Signal::Wake => {
-                let (pause, arm) = self.idle.woken(self.patience());
+                let (pause, arm) = self.idle.woken(self.crew());
                 self.arm_next = arm;
                 self.next_look = Instant::now() + pause;
             }
