@@ -59,13 +59,18 @@ impl Worker {
         let signals =
             signals.map_err(|fault| Error::Input(format!("signals cannot be listened to: {fault}")))?;
         let _signals = signals.map(InBackground::new);
-        self.store.check_ready().await?;
-        let _upkeep = if self.settings.is_for_handed_jobs() {
-            None
-        } else {
-            maintenance::prepare(&self.store, self.kept).await;
-            Some(InBackground::new(maintenance::run(self.store.clone(), self.kept)))
-        };
+        let does_upkeep = !self.settings.is_for_handed_jobs();
+        let ready = Box::pin(async {
+            self.store.check_ready().await?;
+            if does_upkeep {
+                maintenance::prepare(&self.store, self.kept).await;
+            }
+            Ok(())
+        });
+        if worker::unless_stopped(self.stop.subscribe(), ready).await?.is_none() {
+            return Ok(());
+        }
+        let _upkeep = does_upkeep.then(|| InBackground::new(maintenance::run(self.store.clone(), self.kept)));
         worker::run(self.store, self.registry, self.settings, self.stop.subscribe()).await
     }
 }

@@ -73,13 +73,18 @@ pub(super) async fn run(mut config: Config, exit_with_stdin: bool) -> anyhow::Re
         std::thread::spawn(move || worker::stop_at_end_of_stdin(&stop));
     }
     let stopper = tokio::spawn(stop_on_signals(stop)?);
-    store.check_ready().await?;
-    let upkeep = if worker.is_for_handed_jobs() {
-        None
-    } else {
-        maintenance::prepare(&store, kept).await;
-        Some(tokio::spawn(maintenance::run(store.clone(), kept)))
-    };
+    let does_upkeep = !worker.is_for_handed_jobs();
+    let ready = Box::pin(async {
+        store.check_ready().await?;
+        if does_upkeep {
+            maintenance::prepare(&store, kept).await;
+        }
+        Ok(())
+    });
+    if worker::unless_stopped(stopping.clone(), ready).await?.is_none() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let upkeep = does_upkeep.then(|| tokio::spawn(maintenance::run(store.clone(), kept)));
     let outcome = worker::run(store, registry, worker, stopping).await;
     upkeep.inspect(tokio::task::JoinHandle::abort);
     stopper.abort();

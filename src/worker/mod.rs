@@ -10,6 +10,7 @@ mod broken;
 mod check;
 mod desk;
 mod dispatch;
+mod enter;
 mod finisher;
 mod held;
 #[doc(hidden)]
@@ -39,13 +40,15 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::handler::Registry;
-use crate::store::{Carries, Ending, Error, Fate, Registration, Store};
+use crate::store::{Ending, Error, Fate, Registration, Store};
 use crate::{Job, JobId, WorkerId};
 
+pub use enter::unless_stopped;
 pub use other_database::SqlElsewhere;
 pub(crate) use own_process::stop_at_end_of_stdin;
 
 use broken::Broken;
+use enter::enter;
 use finisher::Ended;
 use held::{Held, StopReason};
 use own_process::{Handed, Purpose};
@@ -107,8 +110,6 @@ pub enum Stopping {
     Now,
 }
 
-/// How long the self-test of the connection may take.
-const SELF_TEST_MAX: Duration = Duration::from_secs(2);
 /// How often counts are written.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// What all parts of one worker share.
@@ -201,21 +202,18 @@ async fn work(
     let store = store.with_lock_timeout(finisher::LOCK_WAIT)?;
     // A few jobs have nothing hot, and need not have another connection.
     let hot = if handed.is_some() { store.clone() } else { hot };
-    store.check_ready().await?;
-    check::handlers(&store, &registry).await?;
-    if handed.is_none() {
-        tell_what_is_carried(&store, settings.poll).await;
-    }
-    let blocking = registry.has_blocking().then(|| blocking::Blocking::new(settings.blocking_threads));
-    let pauses = Pauses::default();
-    pauses.learn(pauses.version(), store.paused_kinds().await?);
     let registration = Registration {
         name: settings.name.clone(),
         queues: settings.queues.clone(),
         kinds: registry.iter().map(|(kind, _)| kind.to_string()).collect(),
         concurrency: settings.concurrency as i32,
     };
-    let (worker_id, lock_key) = store.register(&registration).await?;
+    let poll = handed.is_none().then_some(settings.poll);
+    let entering = Box::pin(enter(&store, &registry, &registration, poll));
+    let Some((pauses, worker_id, lock_key)) = unless_stopped(stopping.clone(), entering).await? else {
+        return Ok(());
+    };
+    let blocking = registry.has_blocking().then(|| blocking::Blocking::new(settings.blocking_threads));
     tracing::info!(worker.id = worker_id, queues = ?settings.queues, kinds = ?registration.kinds, "worker started");
     let shared = Arc::new(Shared {
         settings,
@@ -265,24 +263,6 @@ async fn work(
     last::leave(&shared, over).await;
     let _ = handlers.await;
     Ok(())
-}
-
-/// Finds out whether locks and notices reach the database, and says what it costs if they do not.
-async fn tell_what_is_carried(store: &Store, poll: Duration) {
-    match tokio::time::timeout(SELF_TEST_MAX, store.self_test()).await {
-        Ok(Ok(Carries::Everything)) => {}
-        Ok(Ok(Carries::NoNotices)) => tracing::warn!(
-            poll_ms = poll.as_millis() as u64,
-            "a notice did not arrive within a second: jobs are found by polling alone"
-        ),
-        Ok(Ok(Carries::NoSessions)) => tracing::warn!(
-            poll_ms = poll.as_millis() as u64,
-            "a transaction-mode pooler is between this worker and the database: jobs are found by polling, and a \
-             lost worker after 10 s, not 1 s. Set direct_url to the server itself, past the pooler"
-        ),
-        Ok(Err(error)) => tracing::warn!(%error, "the self-test of the connection failed"),
-        Err(_) => tracing::warn!("the self-test of the connection took too long"),
-    }
 }
 
 /// Writes the counts every few seconds.
