@@ -210,9 +210,13 @@ async fn work(
     };
     let poll = handed.is_none().then_some(settings.poll);
     let entering = Box::pin(enter(&store, &registry, &registration, poll));
-    let Some((pauses, worker_id, lock_key)) = unless_stopped(stopping.clone(), entering).await? else {
-        return Ok(());
+    // Who was handed jobs has to give them back, and must be in the crew for that.
+    let entered = if handed.is_some() {
+        Some(entering.await?)
+    } else {
+        unless_stopped(stopping.clone(), entering).await?
     };
+    let Some((pauses, worker_id, lock_key)) = entered else { return Ok(()) };
     let blocking = registry.has_blocking().then(|| blocking::Blocking::new(settings.blocking_threads));
     tracing::info!(worker.id = worker_id, queues = ?settings.queues, kinds = ?registration.kinds, "worker started");
     let shared = Arc::new(Shared {
