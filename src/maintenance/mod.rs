@@ -36,9 +36,7 @@ pub async fn run(store: Store, kept: Kept) {
 /// What should be there before the first job ends: today's partition. Without it jobs go on, and what they leave behind is
 /// kept in the default partition until there is one.
 pub async fn prepare(store: &Store, kept: Kept) {
-    if let Err(error) = once(Duty::Partitions, store, kept).await {
-        tracing::warn!(duty = ?Duty::Partitions, %error, "upkeep failed; it is tried again in about an hour");
-    }
+    attempt(Duty::Partitions, store, kept, &mut false).await;
 }
 
 async fn go_on(duty: Duty, every: Duration, store: &Store, kept: Kept) {
@@ -46,16 +44,21 @@ async fn go_on(duty: Duty, every: Duration, store: &Store, kept: Kept) {
     loop {
         // Spread, so that a fleet that started together does not work together.
         tokio::time::sleep(every.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
-        match once(duty, store, kept).await {
-            Ok(()) => was_failing = false,
-            // The worker says that, once for all of its process.
-            Err(error) if error.is_away() => {
-                tracing::debug!(?duty, %error, "upkeep waits for the database");
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut was_failing, true) {
-                    tracing::warn!(?duty, %error, "upkeep failed; it is tried again");
-                }
+        attempt(duty, store, kept, &mut was_failing).await;
+    }
+}
+
+/// Does a duty once, and tells of the first failure in a row.
+async fn attempt(duty: Duty, store: &Store, kept: Kept, was_failing: &mut bool) {
+    match once(duty, store, kept).await {
+        Ok(()) => *was_failing = false,
+        // The worker says that, once for all of its process.
+        Err(error) if error.is_away() => {
+            tracing::debug!(?duty, %error, "upkeep waits for the database");
+        }
+        Err(error) => {
+            if !std::mem::replace(was_failing, true) {
+                tracing::warn!(?duty, %error, "upkeep failed; it is tried again");
             }
         }
     }

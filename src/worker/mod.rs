@@ -112,6 +112,7 @@ pub enum Stopping {
 
 /// How often counts are written.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
+
 /// What all parts of one worker share.
 struct Shared {
     settings: Settings,

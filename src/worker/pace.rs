@@ -18,6 +18,7 @@ const AHEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 const WINDOW: Duration = Duration::from_millis(50);
 /// After a turn that did not come, claims are made out of turn for so long.
 const NO_TURNS: Duration = Duration::from_secs(5);
+
 /// Measures how fast jobs begin because others have ended.
 pub(super) struct Pace {
     window_began: Instant,
