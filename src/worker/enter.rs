@@ -31,8 +31,8 @@ pub(super) async fn enter(
     Ok((pauses, worker_id, lock_key))
 }
 
-/// A step of a start; nothing, if the worker is asked to stop first. A database that goes away meanwhile is waited for,
-/// however long that takes.
+/// A step of a start; nothing, if the worker is asked to stop first: a lock or a server that does not answer may hold the
+/// step up for as long as a statement may take.
 pub async fn unless_stopped<T>(
     mut stopping: watch::Receiver<Stopping>,
     step: impl Future<Output = Result<T, Error>>,
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_worker_that_waits_for_its_database_to_start_stops_when_it_is_asked_to() {
+    async fn a_start_that_waits_ends_when_the_worker_is_asked_to_stop() {
         let (stop, stopping) = watch::channel(Stopping::No);
         assert_eq!(unless_stopped(stopping.clone(), async { Ok(1) }).await.expect("no error"), Some(1));
         let waiting = tokio::spawn(unless_stopped(stopping, std::future::pending::<Result<(), Error>>()));

@@ -150,3 +150,26 @@ async fn a_job_whose_end_could_not_be_written_at_a_stop_is_not_lost() {
     let _next = Crew::start(&db, "[handlers.nap]\ntype = \"echo\"").await;
     db.until_state(id, "completed").await;
 }
+
+#[tokio::test]
+async fn a_worker_that_is_still_starting_stops_when_it_is_asked_to() {
+    let db = Db::new().await;
+    db.exec(
+        "create function enter_slowly() returns trigger language plpgsql as $$
+            begin
+                perform pg_sleep(600);
+                return new;
+            end $$;
+         create trigger slowly before insert on rowcrew.workers for each row execute function enter_slowly()",
+    )
+    .await;
+    let mut worker = Crew::spawn(&db, NAP);
+    db.until(
+        "exists (select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database())",
+    )
+    .await;
+    worker.signal(Signal::TERM);
+    let (status, _) = worker.ended(Duration::from_secs(20)).await;
+    assert_eq!(status.code(), Some(0), "{}", worker.log());
+    assert!(worker.log().contains("asked to stop before the worker had started"));
+}

@@ -89,6 +89,9 @@ async fn work(order: Order) -> Result<(), Box<dyn std::error::Error>> {
     });
     // A server that is just coming up is waited for, as a supervisor would by starting the worker again.
     while let Err(error) = store.check_ready().await {
+        if *stopping.borrow() != Stopping::No {
+            return Ok(());
+        }
         tracing::warn!(%error, "not ready");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
