@@ -234,9 +234,11 @@ impl Site {
         }
     }
 
-    /// Waits until no job is left.
+    /// Waits until no job is left, and no record of a claim: one whose jobs had all ended when its worker was killed goes
+    /// with the worker, a second later.
     pub(crate) async fn drained(&self) {
-        self.until("not exists (select from rowcrew.jobs)").await;
+        let left = "select from rowcrew.jobs union all select from rowcrew.claims where job_ids <> '{}'";
+        self.until(&format!("not exists ({left})")).await;
     }
 }
 
